@@ -1,0 +1,66 @@
+"""Boosted trees of depth 2, compiled to tables: LightGBM with what suits CRM data."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.spec import FeatureSpec
+from ml.tables import Tables
+
+MAX_ROUNDS = 600
+PATIENCE = 50
+TAIL_SHARE = 0.2
+
+PARAMETERS = {
+    "objective": "binary",
+    "max_depth": 2,
+    "num_leaves": 4,
+    "learning_rate": 0.05,
+    # More bins made no difference; a table has at most this many steps per number.
+    "max_bin": 127,
+    # One random threshold per column and split instead of the best: on simulated tenants it took
+    # a quarter off the distance to the best possible AUC at 1,500 rows, and a little at 24,000.
+    "extra_trees": True,
+    # LightGBM's own 10 and 10 let a category of 60 levels without effect weigh a third of the
+    # strongest column at 20,000 rows; these leave it a fifth, and the model is the better one.
+    "cat_smooth": 100,
+    "cat_l2": 50,
+    "min_data_per_group": 100,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_col_wise": True,
+    "verbosity": -1,
+}
+
+
+def fit(
+    spec: FeatureSpec, matrix: NDArray[np.float32], label: NDArray[np.bool_], seed: int
+) -> tuple[Tables, int]:
+    """The tables of a booster fitted on all rows, uncalibrated, and its number of rounds.
+
+    matrix, label: (n, features) and (n,), in order of time. Rounds are those that gave the least
+    log-loss on the last fifth of the rows to a booster fitted on the first four.
+    """
+    import lightgbm as lgb
+
+    categorical = [i for i, feature in enumerate(spec.features) if feature.categorical]
+    parameters: dict[str, Any] = {
+        **PARAMETERS,
+        "seed": seed,
+        "min_data_in_leaf": max(20, len(label) // 400),
+    }
+
+    def dataset(rows: slice) -> lgb.Dataset:
+        return lgb.Dataset(
+            matrix[rows], label[rows], categorical_feature=categorical, params=dict(parameters)
+        )
+
+    cut = round(len(label) * (1 - TAIL_SHARE))
+    head = dataset(slice(cut))
+    tail = head.create_valid(matrix[cut:], label[cut:])
+    stop = lgb.early_stopping(PATIENCE, verbose=False)
+    tried = lgb.train(parameters, head, MAX_ROUNDS, valid_sets=[tail], callbacks=[stop])
+    rounds = tried.best_iteration
+    booster = lgb.train(parameters, dataset(slice(None)), rounds)
+    return Tables.compile(booster.dump_model()), rounds

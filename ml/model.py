@@ -1,0 +1,163 @@
+"""The document that serves: features, tables, what its confidence rests on; JSON, no pickle."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml.spec import FeatureSpec
+from ml.tables import Floats, Tables
+
+FORMAT = 1
+
+Stage = Literal["own_model", "base_rate"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a model rests on.
+
+    stage: "own_model" where the tenant's own outcomes trained it, "base_rate" where they were
+        too few and every lead gets the same probability.
+    outcomes: labelled snapshots it was made from. converted: how many of them converted.
+    """
+
+    stage: Stage
+    outcomes: int
+    converted: int
+
+
+@dataclass(frozen=True, eq=False)
+class ConfidenceTable:
+    """How well the probability is known, by log-odds of the score.
+
+    edges: log-odds that part the bins, ascending, shape (bins - 1,); a score equal to an edge
+        belongs to the bin below it.
+    low, high: the interval of the conversion rate that each bin's outcomes leave, 0 to 1.
+    outcomes: labelled snapshots each bin's interval rests on.
+    """
+
+    edges: Floats
+    low: Floats
+    high: Floats
+    outcomes: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        bins = len(self.edges) + 1
+        if not len(self.low) == len(self.high) == len(self.outcomes) == bins:
+            raise ValueError(
+                f"low, high and outcomes have {len(self.low)}, {len(self.high)} and "
+                f"{len(self.outcomes)} entries, {len(self.edges)} edges make {bins} bins"
+            )
+
+    def lookup(self, log_odds: Floats) -> NDArray[np.float32]:
+        """Confidence of each score, 0 to 1: one less the width of its bin's interval."""
+        confidence = (1.0 - (self.high - self.low)).astype(np.float32)
+        found: NDArray[np.float32] = confidence[np.searchsorted(self.edges, log_odds)]
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: values.tolist() for name, values in vars(self).items()}
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> "ConfidenceTable":
+        return ConfidenceTable(
+            np.array(document["edges"], dtype=np.float64),
+            np.array(document["low"], dtype=np.float64),
+            np.array(document["high"], dtype=np.float64),
+            np.array(document["outcomes"], dtype=np.int64),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """All that scoring needs; its version is what the registry calls these bytes.
+
+    spec: how to build the matrix it takes.
+    tables: base and contributions in calibrated log-odds of converting within the horizon.
+    trained_at: the time as of which it was trained; nothing known later went into it.
+    """
+
+    spec: FeatureSpec
+    tables: Tables
+    confidence: ConfidenceTable
+    evidence: Evidence
+    trained_at: datetime
+    horizon_days: int
+
+    def __post_init__(self) -> None:
+        if self.tables.features != len(self.spec.features):
+            raise ValueError(
+                f"the tables take {self.tables.features} features, the spec makes "
+                f"{len(self.spec.features)}: train with the matrix built from this spec"
+            )
+        if self.trained_at.tzinfo is None:
+            raise ValueError(
+                f"trained_at is {self.trained_at.isoformat()} without a time zone: give it in UTC"
+            )
+
+    @property
+    def base(self) -> float:
+        """Log-odds before anything is known of a lead."""
+        return self.tables.base
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "spec": self.spec.to_json(),
+            "tables": self.tables.to_json(),
+            "confidence": self.confidence.to_json(),
+            "evidence": asdict(self.evidence),
+            "trained_at": self.trained_at.astimezone(UTC).isoformat(),
+            "horizon_days": self.horizon_days,
+        }
+
+    @staticmethod
+    def from_json(document: Mapping[str, Any]) -> "Model":
+        """The model that to_json wrote; raises ValueError for any other document."""
+        if document.get("format") != FORMAT:
+            raise ValueError(
+                f"model document: format is {document.get('format')!r}, this release reads "
+                f"{FORMAT}: train the model again, or use the release that wrote it"
+            )
+        try:
+            return Model(
+                FeatureSpec.from_json(document["spec"]),
+                Tables.from_json(document["tables"]),
+                ConfidenceTable.from_json(document["confidence"]),
+                Evidence(**document["evidence"]),
+                datetime.fromisoformat(document["trained_at"]),
+                document["horizon_days"],
+            )
+        except KeyError as error:
+            raise ValueError(f"model document: the field {error} is missing") from error
+        except (TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"model document: {error}") from error
+
+
+def dumps(model: Model) -> bytes:
+    """The model's bytes: the same model always gives the same ones."""
+    document = model.to_json()
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return text.encode()
+
+
+def loads(data: bytes) -> Model:
+    """The model of its bytes; raises ValueError for bytes that dumps did not make."""
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise ValueError(f"model document: not JSON in UTF-8 ({error})") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"model document: a JSON {type(document).__name__}, expected an object")
+    return Model.from_json(document)
+
+
+def sha256(data: bytes) -> str:
+    """Fingerprint of a model's bytes, 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,215 @@
+"""The `galena` command. Each error is one sentence with a way out, never a traceback."""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from sqlalchemy.exc import OperationalError
+
+from warehouse.errors import GalenaError
+
+app = typer.Typer(
+    help="Lead scores with reasons from a CRM's data, for many tenants.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+tenant_app = typer.Typer(
+    help="The tenants: who there is, coming, pausing, going.", no_args_is_help=True
+)
+app.add_typer(tenant_app, name="tenant")
+
+_out = Console()
+_errors = Console(stderr=True, soft_wrap=True)
+
+TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id, such as acme.")]
+
+
+def main() -> None:
+    """Run the command; exit 1 after an error, 130 after Ctrl-C."""
+    try:
+        app(standalone_mode=False)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except typer.Abort:
+        sys.exit(130)
+    except KeyboardInterrupt:
+        _errors.print("Interrupted.")
+        sys.exit(130)
+    except GalenaError as error:
+        _fail(str(error))
+    except OperationalError as error:
+        reason = str(error.orig).strip().splitlines()[-1]
+        _fail(f"PostgreSQL cannot be reached ({reason}): check GALENA_DATABASE_URL and the server.")
+    except typer.TyperException as error:
+        _fail(f"{error.format_message()} `galena --help` shows how.")
+
+
+@app.command()
+def up(
+    port: Annotated[
+        int, typer.Option(help="The webserver's port, or the next that is free.")
+    ] = 3000,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="Add the sample tenants that are not there.")
+    ] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Show the scores, then stop everything.")
+    ] = False,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Show MLflow's UI too.")] = False,
+) -> None:
+    """Start PostgreSQL and Dagster, score tenants that have no scores yet, stay until Ctrl-C."""
+    from orchestration import up as running
+
+    running.up(_out, port=port, with_samples=samples, once=once, mlflow_ui=mlflow)
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the schema of this Galena."""
+    from orchestration.installation import installation
+    from warehouse import migrate as migrations
+
+    with installation() as found:
+        revision = migrations.migrate(found.settings.owner_url)
+    _out.print(f"The database is at revision {revision}.")
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file.", show_default=False)],
+    tenant: Annotated[str, typer.Option(help="The tenant whose records these are.")],
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="YAML: which column is what; without it, a proposal is used."),
+    ] = None,
+    propose: Annotated[
+        bool,
+        typer.Option("--propose", help="Print a mapping for the file, to edit; import nothing."),
+    ] = False,
+) -> None:
+    """Import leads, customers, deals or interactions. Rows that cannot be used are set aside."""
+    raise NotImplementedError
+
+
+@app.command()
+def scores(
+    tenant: TenantId,
+    limit: Annotated[int, typer.Option(help="How many leads.", min=1)] = 10,
+) -> None:
+    """The leads most likely to convert, with the reasons."""
+    from orchestration import report
+    from orchestration.installation import migrated_installation
+    from warehouse import scores as lead_scores
+
+    with migrated_installation() as found, found.database.tenant(tenant) as connection:
+        leads = lead_scores.top(connection, tenant, limit)
+    if not leads:
+        raise GalenaError(
+            f"Tenant {tenant!r} has no scores yet: import its leads and leave `galena up` running."
+        )
+    _out.print(report.score_table(tenant, leads))
+
+
+@app.command()
+def status() -> None:
+    """Each tenant's records, model and newest scores."""
+    from orchestration import report
+    from orchestration.installation import migrated_installation
+
+    with migrated_installation() as found:
+        report.status(_out, found.database)
+
+
+@tenant_app.command("add")
+def add_tenant(
+    tenant: TenantId,
+    name: Annotated[str, typer.Option(help="Its name for people; default the id.")] = "",
+) -> None:
+    """Add a tenant. Its first import starts its first scoring while `galena up` runs."""
+    from orchestration.installation import migrated_installation
+    from warehouse import tenants
+
+    with migrated_installation() as found:
+        if not tenants.add(found.database, tenant, name):
+            raise GalenaError(
+                f"There is a tenant {tenant!r} already: import into it, or choose another id."
+            )
+    _out.print(f"Tenant {tenant} added. Next: galena import --tenant {tenant} leads.csv")
+
+
+@tenant_app.command("list")
+def list_tenants() -> None:
+    """The tenants and what they hold."""
+    from orchestration import report
+    from orchestration.installation import migrated_installation
+
+    with migrated_installation() as found:
+        report.tenant_list(_out, found.database)
+
+
+@tenant_app.command("pause")
+def pause_tenant(tenant: TenantId) -> None:
+    """Keep a tenant as it is: nothing is computed for it until it is resumed."""
+    _set_status(tenant, "paused")
+
+
+@tenant_app.command("resume")
+def resume_tenant(tenant: TenantId) -> None:
+    """Let a paused tenant be computed again."""
+    _set_status(tenant, "active")
+
+
+@tenant_app.command("remove")
+def remove_tenant(
+    tenant: TenantId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase a tenant: its records, scores, models, experiments, runs and logins."""
+    from orchestration import erasure
+    from orchestration.installation import migrated_installation
+
+    if not yes:
+        typer.confirm(f"Erase everything of tenant {tenant}, for good?", abort=True)
+    with migrated_installation() as found:
+        erased = erasure.erase(found, tenant)
+    for place, number in erased.items():
+        if number:
+            _out.print(f"{place}: {number:,}")
+    _out.print(f"Tenant {tenant} is gone.")
+
+
+@tenant_app.command("reader")
+def add_reader(
+    tenant: TenantId,
+    login: Annotated[
+        str, typer.Option(help="Name of the login; default galena_reader_TENANT.")
+    ] = "",
+) -> None:
+    """Print the URL of a login that reads this tenant's views; its password is shown only here."""
+    from orchestration.installation import migrated_installation
+    from warehouse import tenants
+
+    with migrated_installation() as found:
+        with found.database.tenant(tenant):
+            pass
+        role = login or f"galena_reader_{tenant}".replace("-", "_")
+        url = tenants.add_reader(found.settings.owner_url, tenant, role)
+    typer.echo(url)
+
+
+def _set_status(tenant: str, status: str) -> None:
+    from orchestration.installation import migrated_installation
+    from warehouse import tenants
+
+    with migrated_installation() as found:
+        tenants.set_status(found.database, tenant, "paused" if status == "paused" else "active")
+    _out.print(f"Tenant {tenant} is {status}.")
+
+
+def _fail(message: str) -> None:
+    _errors.print(f"[red]Error:[/red] {message}", highlight=False)
+    sys.exit(1)

@@ -1,0 +1,40 @@
+"""What Dagster loads: `defs` in production; `build_defs` with other resources in tests."""
+
+from collections.abc import Mapping
+
+from dagster import Definitions, EnvVar, in_process_executor
+
+from assets.crm_records import crm_records
+from assets.lead_features import lead_features
+from assets.lead_model import lead_model
+from assets.lead_scores import lead_scores
+from assets.serving import serving
+from resources.mlflow import MlflowTracking
+from resources.warehouse import Warehouse
+from sensors.tenants import score_tenant, tenants
+
+
+def build_defs(*, resources: Mapping[str, object]) -> Definitions:
+    """All assets, jobs and sensors on the given resources: `warehouse` and `mlflow`.
+
+    Everything of a run happens in its one process: a process per step would pay the imports
+    again for each.
+    """
+    return Definitions(
+        assets=[crm_records, lead_features, lead_model, lead_scores, serving],
+        jobs=[score_tenant],
+        sensors=[tenants],
+        resources=resources,
+        executor=in_process_executor,
+    )
+
+
+defs = build_defs(
+    resources={
+        "warehouse": Warehouse(database_url=EnvVar("GALENA_DATABASE_URL")),
+        "mlflow": MlflowTracking(
+            tracking_uri=EnvVar("GALENA_MLFLOW_DATABASE_URL"),
+            artifact_root=EnvVar("GALENA_MLFLOW_ARTIFACTS"),
+        ),
+    }
+)

@@ -1,0 +1,24 @@
+"""The warehouse as a Dagster resource."""
+
+from typing import TYPE_CHECKING
+
+from dagster import ConfigurableResource
+from pydantic import PrivateAttr
+
+if TYPE_CHECKING:
+    from warehouse.database import Database
+
+
+class Warehouse(ConfigurableResource["Warehouse"]):
+    """database_url: libpq URL of the application's login, which owns nothing."""
+
+    database_url: str
+    _database: "Database | None" = PrivateAttr(default=None)
+
+    @property
+    def database(self) -> "Database":
+        from warehouse.database import Database
+
+        if self._database is None:
+            self._database = Database(self.database_url)
+        return self._database

@@ -1,0 +1,91 @@
+"""Keeps the partitions equal to the tenants there are, and asks for a new tenant's first run."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dagster import (
+    AddDynamicPartitionsRequest,
+    AssetSelection,
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultSensorStatus,
+    DeleteDynamicPartitionsRequest,
+    RunRequest,
+    RunsFilter,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    define_asset_job,
+    sensor,
+)
+
+from assets.partitions import tenant_partitions
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from warehouse.tenants import Tenant
+
+score_tenant = define_asset_job(
+    "score_tenant",
+    selection=AssetSelection.all(),
+    partitions_def=tenant_partitions,
+    description="Everything of one tenant: features, model, scores and views from its CRM records.",
+)
+
+
+MOST_ATTEMPTS = 3
+
+
+def runs_of(tenant_id: str, *, created_after: datetime | None = None) -> RunsFilter:
+    """The runs of the whole pipeline for this tenant."""
+    return RunsFilter(
+        job_name=score_tenant.name,
+        tags={"dagster/partition": tenant_id},
+        created_after=created_after,
+    )
+
+
+def failed_runs(instance: DagsterInstance, tenant_id: str) -> int:
+    """How many runs of the whole pipeline have failed for this tenant."""
+    failed = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
+    return instance.get_runs_count(replace(runs_of(tenant_id), statuses=failed))
+
+
+@sensor(
+    job=score_tenant,
+    minimum_interval_seconds=5,
+    default_status=DefaultSensorStatus.RUNNING,
+)
+def tenants(context: SensorEvaluationContext, warehouse: Warehouse) -> SensorResult | SkipReason:
+    """Adds and removes partitions as tenants come and go; runs the pipeline for a tenant whose
+    first records have arrived, three times at most."""
+    from warehouse import tenants as registry
+
+    known = set(context.instance.get_dynamic_partitions("tenants"))
+    found = registry.find_all(warehouse.database)
+    present = {tenant.tenant_id for tenant in found if tenant.status != "removing"}
+    changes: list[AddDynamicPartitionsRequest | DeleteDynamicPartitionsRequest] = []
+    if added := sorted(present - known):
+        changes.append(tenant_partitions.build_add_request(added))
+    if gone := sorted(known - present):
+        changes.append(tenant_partitions.build_delete_request(gone))
+    runs = [
+        run
+        for tenant in found
+        if tenant.status == "active"
+        and registry.awaits_first_run(warehouse.database, tenant.tenant_id)
+        and (run := _first_run(context.instance, tenant))
+    ]
+    if not changes and not runs:
+        return SkipReason("No tenant came or went, and none waits for its first run.")
+    return SensorResult(dynamic_partitions_requests=changes, run_requests=runs)
+
+
+def _first_run(instance: DagsterInstance, tenant: "Tenant") -> RunRequest | None:
+    """The tenant's next attempt. Its key makes sure that an attempt is started once."""
+    failed = failed_runs(instance, tenant.tenant_id)
+    if failed >= MOST_ATTEMPTS:
+        return None
+    key = f"{tenant.tenant_id} {tenant.created_at.isoformat()} attempt {failed + 1}"
+    return RunRequest(run_key=key, partition_key=tenant.tenant_id)

@@ -1,0 +1,328 @@
+"""The database keeps tenants apart: every table, verb and role, each beside what is allowed."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+import pytest
+from sqlalchemy import (
+    ARRAY,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Float,
+    Integer,
+    LargeBinary,
+    Numeric,
+    Table,
+    Text,
+    create_engine,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
+from sqlalchemy.exc import OperationalError, ProgrammingError
+
+from tests.conftest import in_database
+from warehouse import crm, features, models, scores, tenants
+from warehouse.database import Database
+from warehouse.embedded import Urls
+from warehouse.errors import GalenaError, TenantNotFoundError
+from warehouse.schema import metadata
+
+MINE, THEIRS = "mine", "theirs"
+WHEN = datetime(2026, 11, 1, tzinfo=UTC)
+TABLES = [t for t in metadata.sorted_tables if t.fullname not in ("crm.tenants", "crm.readers")]
+READABLE = ["ml.lead_score_history", "ml.lead_scores", "ml.model_factors", "ml.models"]
+VIEWS = ["lead_models_v1", "lead_score_history_v1", "lead_scores_v1"]
+
+
+@pytest.fixture(scope="module")
+def shared_urls(server: Urls, new_database: Callable[[str], str]) -> Urls:
+    """A database with both tenants' rows for tests that change nothing in it."""
+    urls = in_database(server, new_database("template"))
+    _fill(Database(urls.app))
+    return urls
+
+
+@pytest.fixture
+def both(shared_urls: Urls) -> Iterator[Database]:
+    found = Database(shared_urls.app)
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def reader_url(shared_urls: Urls, worker_id: str) -> str:
+    """A login that reads MINE. Logins are the server's: a name of its own for each test process."""
+    return tenants.add_reader(shared_urls.owner, MINE, f"reader_{worker_id}")
+
+
+def _fill(database: Database) -> None:
+    """Two tenants with one row in every table each."""
+    for tenant_id in (MINE, THEIRS):
+        tenants.add(database, tenant_id)
+        with database.tenant(tenant_id) as connection:
+            connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": WHEN})
+            for table in TABLES:
+                connection.execute(_insert(table, tenant_id))
+
+
+def test_every_table_of_a_tenant_is_forced_behind_its_policies(urls: Urls) -> None:
+    with _connected(urls.superuser) as connection:
+        unforced = connection.scalars(
+            text(
+                "SELECT c.oid::regclass::text FROM pg_class c"
+                " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'"
+                " JOIN pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_'"
+                " AND NOT (c.relrowsecurity AND c.relforcerowsecurity)"
+            )
+        ).all()
+        forced = connection.scalar(text("SELECT count(*) FROM pg_class WHERE relforcerowsecurity"))
+    assert unforced == []
+    assert forced >= len(metadata.sorted_tables)
+
+
+def test_every_table_has_the_tenant_first_in_its_key() -> None:
+    keys = {table.fullname: next(iter(table.primary_key)).name for table in metadata.sorted_tables}
+    assert set(keys.values()) == {"tenant_id"}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: str(table.fullname))
+def test_the_application_reaches_its_tenant_alone(both: Database, table: Table) -> None:
+    with both.tenant(MINE) as connection:
+        seen = connection.scalars(text(f"SELECT tenant_id FROM {table.fullname}")).all()
+        theirs = {"theirs": THEIRS}
+        where = "WHERE tenant_id = :theirs"
+        changed = connection.execute(
+            text(f"UPDATE {table.fullname} SET tenant_id = tenant_id {where}"), theirs
+        ).rowcount
+        deleted = connection.execute(text(f"DELETE FROM {table.fullname} {where}"), theirs).rowcount
+        assert (set(seen), changed, deleted) == ({MINE}, 0, 0)
+        mine = connection.execute(
+            text(f"UPDATE {table.fullname} SET tenant_id = tenant_id WHERE tenant_id = :mine"),
+            {"mine": MINE},
+        ).rowcount
+        assert mine == len(seen) > 0, "the positive control"
+    with (
+        pytest.raises(ProgrammingError, match="row-level security"),
+        both.tenant(MINE) as connection,
+    ):
+        connection.execute(_insert(table, THEIRS))
+    with (
+        pytest.raises(ProgrammingError, match="row-level security"),
+        both.tenant(MINE) as connection,
+    ):
+        connection.execute(text(f"UPDATE {table.fullname} SET tenant_id = :theirs"), theirs)
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: str(table.fullname))
+def test_a_connection_bound_to_no_tenant_sees_nothing(shared_urls: Urls, table: Table) -> None:
+    query = text(f"SELECT count(*) FROM {table.fullname}")
+    with _connected(shared_urls.app) as connection:
+        assert connection.scalar(query) == 0
+        # After a transaction that was bound, the setting reads '' and not NULL.
+        connection.execute(text("SELECT set_config('galena.tenant_id', 'mine', true)"))
+        assert connection.scalar(query) == 1, "the positive control"
+        connection.commit()
+        assert connection.scalar(query) == 0
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: str(table.fullname))
+def test_the_operator_reaches_no_tenants_data(both: Database, table: Table) -> None:
+    with both.operator() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM crm.tenants")) == 2
+    for statement in _verbs(table):
+        with pytest.raises(ProgrammingError, match="permission denied"), both.operator() as c:
+            c.execute(text(statement))
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: str(table.fullname))
+def test_a_reader_reads_its_tenant_alone_and_writes_nothing(reader_url: str, table: Table) -> None:
+    select, *writes = _verbs(table)
+    with _connected(reader_url) as connection:
+        if table.fullname in READABLE:
+            assert connection.scalars(text(select)).all() == [MINE]
+        else:
+            _denied(connection, select)
+        for statement in writes:
+            _denied(connection, statement)
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_reader_sees_its_tenant_in_the_views(reader_url: str, view: str) -> None:
+    with _connected(reader_url) as connection:
+        rows = connection.scalars(text(f"SELECT tenant_id FROM serving.{view}")).all()
+    assert rows == [MINE]
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "SELECT set_config('galena.tenant_id', 'theirs', false)",
+        "SET SESSION AUTHORIZATION galena_app",
+        "SET ROLE galena_app",
+        "SET ROLE galena_reader",
+        "SET row_security = off",
+    ],
+)
+def test_a_reader_cannot_change_its_tenant(reader_url: str, attempt: str) -> None:
+    with _connected(reader_url) as connection:
+        try:
+            connection.execute(text(attempt))
+            seen = connection.scalars(text("SELECT tenant_id FROM serving.lead_scores_v1")).all()
+        except ProgrammingError:
+            connection.rollback()
+            seen = connection.scalars(text("SELECT tenant_id FROM serving.lead_scores_v1")).all()
+    assert seen == [MINE]
+
+
+def test_partitions_are_reached_through_their_parent_or_not_at_all(
+    both: Database, reader_url: str
+) -> None:
+    query = "SELECT count(*) FROM ml.lead_score_history_2026_11"
+    with pytest.raises(ProgrammingError, match="permission denied"), both.tenant(MINE) as c:
+        c.execute(text(query))
+    with _connected(reader_url) as connection:
+        _denied(connection, query)
+
+
+def test_a_readers_name_is_one_tenants(shared_urls: Urls, worker_id: str) -> None:
+    login = f"another_{worker_id}"
+    first = tenants.add_reader(shared_urls.owner, MINE, login)
+    second = tenants.add_reader(shared_urls.owner, MINE, login)
+    assert first != second, "a new password"
+    with pytest.raises(GalenaError, match="another tenant"):
+        tenants.add_reader(shared_urls.owner, THEIRS, login)
+    with pytest.raises(GalenaError, match="is no reader"):
+        tenants.add_reader(shared_urls.owner, MINE, "galena_app")
+
+
+def test_functions_of_the_warehouse_answer_for_their_tenant(both: Database) -> None:
+    with both.tenant(MINE) as connection:
+        assert crm.counts(connection, MINE)["leads"] == 1
+        assert crm.counts(connection, THEIRS)["leads"] == 0
+        assert crm.newest_known_at(connection, THEIRS) is None
+        assert features.newest(connection, MINE) is not None
+        assert features.newest(connection, THEIRS) is None
+        assert scores.top(connection, MINE, 5)[0].lead_id == "of-mine"
+        assert scores.top(connection, THEIRS, 5) == []
+        assert scores.freshness(connection, MINE).scores == 1
+        assert scores.freshness(connection, THEIRS).scores == 0
+        assert models.champion(connection, THEIRS) is None
+        assert sum(scores.published(connection, MINE).values()) == len(VIEWS)
+        assert sum(scores.published(connection, THEIRS).values()) == 0
+
+
+def test_bulk_reads_answer_for_their_tenant(both: Database) -> None:
+    snapshots = pl.DataFrame({"lead_id": ["of-theirs"], "snapshot_at": [datetime.now(UTC)]})
+    with both.reader(MINE) as reader:
+        assert crm.leads(reader, MINE)["lead_id"].to_list() == ["of-mine"]
+        assert crm.leads(reader, THEIRS).is_empty()
+        assert crm.interactions(reader, MINE).height == 1
+        assert crm.interactions(reader, THEIRS).is_empty()
+        assert features.rows(reader, MINE, 1).height == 1
+        assert features.rows(reader, THEIRS, 1).is_empty()
+        known = crm.attributes_as_of(
+            reader, THEIRS, snapshots.cast({"snapshot_at": pl.Datetime("us", "UTC")})
+        )
+        assert known["attributes"].to_list() == ["{}"]
+        assert reader.frame("SELECT tenant_id FROM crm.leads")["tenant_id"].to_list() == [MINE]
+
+
+@pytest.mark.parametrize("tenant_id", ["nobody", "", "Mine", "a'; DROP TABLE crm.leads --", "*"])
+def test_an_unknown_tenant_is_one_clear_error(both: Database, tenant_id: str) -> None:
+    with pytest.raises(TenantNotFoundError, match="galena tenant list"), both.tenant(tenant_id):
+        pass
+    with pytest.raises(TenantNotFoundError, match="galena tenant list"), both.reader(tenant_id):
+        pass
+
+
+def test_erasing_a_tenant_leaves_the_others_rows(
+    database: Database, urls: Urls, worker_id: str
+) -> None:
+    _fill(database)
+    login_url = tenants.add_reader(urls.owner, MINE, f"erased_{worker_id}")
+    tenants.erase(database, MINE, urls.owner)
+    with _connected(urls.superuser) as connection:
+        for table in metadata.sorted_tables:
+            left = connection.scalars(text(f"SELECT tenant_id FROM {table.fullname}")).all()
+            assert MINE not in left, table.fullname
+            assert table.fullname == "crm.readers" or left == [THEIRS], table.fullname
+    with pytest.raises(OperationalError, match="authentication failed"), _connected(login_url):
+        pass
+
+
+def test_erasing_waits_for_a_transaction_that_holds_the_tenant(
+    database: Database, urls: Urls
+) -> None:
+    _fill(database)
+    lead = {"lead_id": ["late"], "created_at": [WHEN], "attributes": ["{}"]}
+    erased = threading.Event()
+
+    def erase() -> None:
+        tenants.erase(database, MINE, urls.owner)
+        erased.set()
+
+    with database.tenant(MINE) as connection:
+        thread = threading.Thread(target=erase)
+        thread.start()
+        assert not erased.wait(0.5)
+        frame = pl.DataFrame(lead).cast({"created_at": pl.Datetime("us", "UTC")})
+        crm.upsert(connection, MINE, "leads", frame)
+    thread.join(30)
+    assert erased.is_set()
+    with _connected(urls.superuser) as connection:
+        assert connection.scalars(text("SELECT tenant_id FROM crm.leads")).all() == [THEIRS]
+
+
+@contextmanager
+def _connected(url: str) -> Iterator[Connection]:
+    engine = create_engine(url)
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def _verbs(table: Table) -> list[str]:
+    return [
+        f"SELECT tenant_id FROM {table.fullname}",
+        f"INSERT INTO {table.fullname} SELECT * FROM {table.fullname}",
+        f"UPDATE {table.fullname} SET tenant_id = tenant_id",
+        f"DELETE FROM {table.fullname}",
+    ]
+
+
+def _denied(connection: Connection, statement: str) -> None:
+    with pytest.raises(ProgrammingError, match="permission denied"):
+        connection.execute(text(statement))
+    connection.rollback()
+
+
+def _insert(table: Table, tenant_id: str) -> Insert:
+    """One row; attribute_history has its row already, by the trigger on leads."""
+    row = {c.name: _value(c, tenant_id) for c in table.columns if c.identity is None}
+    statement = insert(table).values(**row)
+    return statement.on_conflict_do_nothing()
+
+
+def _value(column: Column[Any], tenant_id: str) -> Any:
+    fixed = {"tenant_id": tenant_id, "stage": "own_model", "alias": "champion", "status": "active"}
+    if column.name in fixed and isinstance(column.type, Text):
+        return fixed[column.name]
+    values: list[tuple[Any, Any]] = [
+        (JSONB, {}),
+        (ARRAY, []),
+        (Boolean, True),
+        ((Integer, Float, Numeric), 1),
+        (DateTime, WHEN),
+        (LargeBinary, b"x"),
+        (Text, f"of-{tenant_id}"),
+    ]
+    return next(value for kind, value in values if isinstance(column.type, kind))

@@ -1,0 +1,129 @@
+"""The CRM's records: written in bulk, read as they stood at a time."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import polars as pl
+from sqlalchemy import Connection, text
+
+from warehouse import bulk, schema
+from warehouse.database import BulkReader, literal
+
+TABLES = {
+    "leads": schema.leads,
+    "customers": schema.customers,
+    "deals": schema.deals,
+    "interactions": schema.interactions,
+}
+
+
+def upsert(connection: Connection, tenant_id: str, table: str, frame: pl.DataFrame) -> int:
+    """Write records of one of TABLES; return the number that are new or changed."""
+    return bulk.upsert(connection, tenant_id, TABLES[table], frame)
+
+
+def reject(connection: Connection, tenant_id: str, source: str, rejected: pl.DataFrame) -> None:
+    """Set rows aside. rejected: columns reason and row (JSON text)."""
+    if not rejected.is_empty():
+        frame = rejected.select("reason", "row", source=pl.lit(source))
+        bulk.insert(connection, tenant_id, schema.rejected_rows, frame)
+
+
+def counts(connection: Connection, tenant_id: str) -> dict[str, int]:
+    """How many records of each kind the tenant has, and how many leads are open or converted."""
+    row = connection.execute(
+        text(
+            "SELECT (SELECT count(*) FROM crm.leads WHERE tenant_id = :tenant_id) AS leads,"
+            " (SELECT count(*) FROM crm.leads WHERE tenant_id = :tenant_id"
+            "   AND converted_at IS NULL AND closed_at IS NULL) AS open_leads,"
+            " (SELECT count(converted_at) FROM crm.leads WHERE tenant_id = :tenant_id)"
+            "   AS converted_leads,"
+            " (SELECT count(*) FROM crm.customers WHERE tenant_id = :tenant_id) AS customers,"
+            " (SELECT count(*) FROM crm.deals WHERE tenant_id = :tenant_id) AS deals,"
+            " (SELECT count(*) FROM crm.interactions WHERE tenant_id = :tenant_id)"
+            "   AS interactions,"
+            " (SELECT count(*) FROM crm.rejected_rows WHERE tenant_id = :tenant_id)"
+            "   AS rejected_rows"
+        ),
+        {"tenant_id": tenant_id},
+    ).one()
+    return {name: int(value) for name, value in row._mapping.items()}
+
+
+def open_leads(
+    reader: BulkReader, tenant_id: str, block: int
+) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """The open leads and their interactions, in blocks of at most `block` leads by lead_id.
+
+    Each block: leads (lead_id, created_at, attributes as JSON text) and interactions (lead_id,
+    kind, occurred_at, known_at).
+    """
+    last = ""
+    while True:
+        leads = reader.frame(
+            "SELECT lead_id, created_at, attributes::text AS attributes FROM crm.leads"
+            f" WHERE tenant_id = {literal(tenant_id)} AND lead_id > {literal(last)}"
+            f" AND converted_at IS NULL AND closed_at IS NULL ORDER BY lead_id LIMIT {block}"
+        )
+        if leads.is_empty():
+            return
+        first, last = leads["lead_id"][0], leads["lead_id"][-1]
+        yield leads, _interactions(reader, tenant_id, first, last)
+
+
+def leads(reader: BulkReader, tenant_id: str) -> pl.DataFrame:
+    """Every lead's times: lead_id, created_at, converted_at, closed_at."""
+    return reader.frame(
+        "SELECT lead_id, created_at, converted_at, closed_at FROM crm.leads"
+        f" WHERE tenant_id = {literal(tenant_id)}"
+    )
+
+
+def interactions(reader: BulkReader, tenant_id: str) -> pl.DataFrame:
+    """Every interaction of a lead: lead_id, kind, occurred_at, known_at."""
+    return reader.frame(
+        "SELECT lead_id, kind, occurred_at, known_at FROM crm.interactions"
+        f" WHERE tenant_id = {literal(tenant_id)} AND lead_id IS NOT NULL"
+    )
+
+
+def attributes_as_of(reader: BulkReader, tenant_id: str, snapshots: pl.DataFrame) -> pl.DataFrame:
+    """The snapshots (lead_id, snapshot_at, ...) with the attributes known strictly before each.
+
+    A snapshot before which nothing was known of its lead has the attributes '{}'.
+    """
+    history = reader.frame(
+        "SELECT lead_id, known_at, attributes::text AS attributes FROM crm.attribute_history"
+        f" WHERE tenant_id = {literal(tenant_id)}"
+    )
+    return (
+        snapshots.sort("snapshot_at")
+        .join_asof(
+            history.sort("known_at"),
+            left_on="snapshot_at",
+            right_on="known_at",
+            by="lead_id",
+            strategy="backward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+        .with_columns(pl.col("attributes").fill_null("{}"))
+        .drop("known_at")
+    )
+
+
+def newest_known_at(connection: Connection, tenant_id: str) -> datetime | None:
+    """When the newest of the tenant's leads' facts became known."""
+    found: datetime | None = connection.scalar(
+        text("SELECT max(known_at) FROM crm.leads WHERE tenant_id = :tenant_id"),
+        {"tenant_id": tenant_id},
+    )
+    return found
+
+
+def _interactions(reader: BulkReader, tenant_id: str, first: str, last: str) -> pl.DataFrame:
+    return reader.frame(
+        "SELECT lead_id, kind, occurred_at, known_at FROM crm.interactions"
+        f" WHERE tenant_id = {literal(tenant_id)}"
+        f" AND lead_id BETWEEN {literal(first)} AND {literal(last)}"
+    )

@@ -1,0 +1,275 @@
+"""The tables, as SQLAlchemy sees them.
+
+The migrations create them; a test holds the two together. What SQLAlchemy has no words for
+(policies, triggers, partitions, views) stands in the migrations alone. Every key starts with
+tenant_id.
+"""
+
+from sqlalchemy import (
+    REAL,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Double,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    }
+)
+
+
+def _time(name: str, *, nullable: bool = False) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=nullable)
+
+
+def _now(name: str) -> Column[object]:
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
+
+
+def _json(name: str) -> Column[object]:
+    return Column(name, JSONB, nullable=False, server_default=text("'{}'::jsonb"))
+
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="active"),
+    _now("created_at"),
+    CheckConstraint("tenant_id ~ '^[a-z0-9][a-z0-9-]{1,62}$'", name="slug"),
+    CheckConstraint("status in ('active', 'paused', 'removing')", name="status"),
+    schema="crm",
+)
+
+readers = Table(
+    "readers",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("role_name", Text, primary_key=True),
+    Index(None, "role_name", unique=True),
+    schema="crm",
+)
+
+leads = Table(
+    "leads",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("lead_id", Text, primary_key=True),
+    Column("account_id", Text),
+    _time("created_at"),
+    _time("converted_at", nullable=True),
+    _time("closed_at", nullable=True),
+    _json("attributes"),
+    _now("known_at"),
+    schema="crm",
+)
+
+customers = Table(
+    "customers",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("customer_id", Text, primary_key=True),
+    Column("lead_id", Text),
+    Column("name", Text, nullable=False),
+    _time("created_at"),
+    _time("churned_at", nullable=True),
+    _json("attributes"),
+    _now("known_at"),
+    schema="crm",
+)
+
+deals = Table(
+    "deals",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("deal_id", Text, primary_key=True),
+    Column("lead_id", Text),
+    Column("customer_id", Text),
+    Column("amount", Double),
+    Column("stage", Text, nullable=False),
+    _time("created_at"),
+    _time("closed_at", nullable=True),
+    Column("won", Boolean),
+    _now("known_at"),
+    schema="crm",
+)
+
+interactions = Table(
+    "interactions",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("interaction_id", Text, primary_key=True),
+    Column("lead_id", Text),
+    Column("customer_id", Text),
+    Column("kind", Text, nullable=False),
+    _time("occurred_at"),
+    Column("text", Text),
+    _now("known_at"),
+    Index(None, "tenant_id", "lead_id"),
+    schema="crm",
+)
+
+attribute_history = Table(
+    "attribute_history",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("lead_id", Text, primary_key=True),
+    Column("known_at", DateTime(timezone=True), primary_key=True),
+    _time("valid_at"),
+    _json("attributes"),
+    schema="crm",
+)
+
+rejected_rows = Table(
+    "rejected_rows",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("rejection_id", Integer, Identity(), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("row", JSONB, nullable=False),
+    _now("rejected_at"),
+    schema="crm",
+)
+
+feature_sets = Table(
+    "feature_sets",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("feature_set", Integer, primary_key=True),
+    _time("as_of"),
+    Column("horizon_days", Integer, nullable=False),
+    Column("spec", JSONB, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("converted", Integer, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    _now("created_at"),
+    schema="ml",
+)
+
+training_rows = Table(
+    "training_rows",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("feature_set", Integer, primary_key=True),
+    Column("lead_id", Text, primary_key=True),
+    Column("snapshot_at", DateTime(timezone=True), primary_key=True),
+    Column("label", Boolean, nullable=False),
+    _time("label_known_at"),
+    Column("features", ARRAY(REAL), nullable=False),
+    schema="ml",
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("feature_set", Integer, nullable=False),
+    Column("stage", Text, nullable=False),
+    Column("outcomes", Integer, nullable=False),
+    Column("base", Double, nullable=False),
+    Column("horizon_days", Integer, nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    Column("artifact", LargeBinary, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("mlflow_run_id", Text),
+    _time("trained_at"),
+    CheckConstraint("stage in ('own_model', 'base_rate')", name="stage"),
+    schema="ml",
+)
+
+model_factors = Table(
+    "model_factors",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("position", SmallInteger, primary_key=True),
+    Column("factor", Text, nullable=False),
+    Column("template", Text, nullable=False),
+    Column("shown", SmallInteger, nullable=False),
+    Column("categories", ARRAY(Text), nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "version"], ["ml.models.tenant_id", "ml.models.version"], ondelete="CASCADE"
+    ),
+    schema="ml",
+)
+
+model_aliases = Table(
+    "model_aliases",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("alias", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    _now("set_at"),
+    ForeignKeyConstraint(["tenant_id", "version"], ["ml.models.tenant_id", "ml.models.version"]),
+    CheckConstraint("alias in ('champion', 'challenger')", name="alias"),
+    schema="ml",
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("entry_id", Integer, Identity(), primary_key=True),
+    _now("at"),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("details", JSONB, nullable=False),
+    schema="ml",
+)
+
+lead_scores = Table(
+    "lead_scores",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("lead_id", Text, primary_key=True),
+    Column("score", SmallInteger, nullable=False),
+    Column("probability", Double, nullable=False),
+    Column("percentile", REAL, nullable=False),
+    Column("confidence", REAL, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    _time("calculated_at"),
+    _time("expires_at"),
+    schema="ml",
+)
+
+lead_score_history = Table(
+    "lead_score_history",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("lead_id", Text, primary_key=True),
+    Column("calculated_at", DateTime(timezone=True), primary_key=True),
+    Column("score", SmallInteger, nullable=False),
+    Column("probability", Double, nullable=False),
+    Column("percentile", REAL, nullable=False),
+    Column("confidence", REAL, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    _time("expires_at"),
+    Column("run_id", Text, nullable=False),
+    Column("contributions", ARRAY(REAL), nullable=False),
+    Column("inputs", ARRAY(REAL), nullable=False),
+    schema="ml",
+    postgresql_partition_by="RANGE (calculated_at)",
+)

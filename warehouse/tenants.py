@@ -1,0 +1,163 @@
+"""The tenants: who there is, how one comes, pauses and goes, and the logins of its readers."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, get_args
+
+from psycopg import sql
+from sqlalchemy import Connection, create_engine, make_url, text
+
+from warehouse.database import SLUG, Database
+from warehouse.errors import GalenaError, TenantNotFoundError
+from warehouse.schema import metadata
+
+Status = Literal["active", "paused", "removing"]
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """One customer of the installation.
+
+    status: active; paused (kept as it is, nothing is computed); removing (its data is going).
+    """
+
+    tenant_id: str
+    name: str
+    status: Status
+    created_at: datetime
+
+
+def add(database: Database, tenant_id: str, name: str = "") -> bool:
+    """Add a tenant; False when it is there already.
+
+    tenant_id: its slug, 2 to 63 of a-z, 0-9 and '-', for good. name: for people, default the slug.
+    """
+    if not SLUG.fullmatch(tenant_id):
+        raise GalenaError(
+            f"A tenant's id has 2 to 63 of a-z, 0-9 and '-' and starts with a letter or digit;"
+            f" {tenant_id!r} does not: choose another."
+        )
+    with database.operator() as connection:
+        added = connection.execute(
+            text(
+                "INSERT INTO crm.tenants (tenant_id, name) VALUES (:tenant_id, :name)"
+                " ON CONFLICT DO NOTHING"
+            ),
+            {"tenant_id": tenant_id, "name": name or tenant_id},
+        )
+        return added.rowcount == 1
+
+
+def find_all(database: Database) -> list[Tenant]:
+    """Every tenant, by id."""
+    with database.operator() as connection:
+        rows = connection.execute(
+            text("SELECT tenant_id, name, status, created_at FROM crm.tenants ORDER BY tenant_id")
+        )
+        return [Tenant(*row) for row in rows]
+
+
+def set_status(database: Database, tenant_id: str, status: Status) -> None:
+    assert status in get_args(Status)
+    with database.operator() as connection:
+        changed = connection.execute(
+            text("UPDATE crm.tenants SET status = :status WHERE tenant_id = :tenant_id"),
+            {"tenant_id": tenant_id, "status": status},
+        )
+        if not changed.rowcount:
+            raise TenantNotFoundError(tenant_id)
+
+
+def erase(database: Database, tenant_id: str, owner_url: str) -> dict[str, int]:
+    """Delete every row of the tenant and its readers' logins; return the rows deleted per table.
+
+    The tenant's status turns to removing first, so that no new transaction binds to it; then the
+    running ones are waited for. Safe to repeat after a crash.
+    """
+    set_status(database, tenant_id, "removing")
+    _drop_readers(owner_url, tenant_id)
+    deleted = {}
+    with database.erasing(tenant_id) as connection:
+        for table in reversed(metadata.sorted_tables):
+            if table.fullname not in ("crm.tenants", "crm.readers"):
+                deleted[table.fullname] = connection.exec_driver_sql(
+                    f"DELETE FROM {table.fullname}"
+                ).rowcount
+    with database.operator() as connection:
+        connection.execute(
+            text("DELETE FROM crm.tenants WHERE tenant_id = :tenant_id"), {"tenant_id": tenant_id}
+        )
+    return deleted
+
+
+def add_reader(owner_url: str, tenant_id: str, role_name: str) -> str:
+    """Create a login that reads this tenant's serving views and nothing else; return its URL.
+
+    The login is bound to the tenant by a row of crm.readers. Its password is in the URL and is
+    stored nowhere: calling again for the same name sets a new one.
+    """
+    password = secrets.token_urlsafe(24)
+    engine = create_engine(owner_url)
+    try:
+        with engine.begin() as connection:
+            _create_reader(connection, tenant_id, role_name, password)
+    finally:
+        engine.dispose()
+    url = make_url(owner_url).set(username=role_name, password=password)
+    return url.render_as_string(hide_password=False)
+
+
+def _create_reader(connection: Connection, tenant_id: str, role_name: str, password: str) -> None:
+    owner = connection.scalar(
+        text("SELECT tenant_id FROM crm.readers WHERE role_name = :role"), {"role": role_name}
+    )
+    if owner not in (None, tenant_id):
+        raise GalenaError(f"The login {role_name!r} reads another tenant: choose another name.")
+    role = sql.Identifier(role_name).as_string(None)
+    exists = connection.scalar(
+        text("SELECT 1 FROM pg_roles WHERE rolname = :role"), {"role": role_name}
+    )
+    if exists and owner is None:
+        raise GalenaError(f"A login {role_name!r} exists and is no reader: choose another name.")
+    verb = "ALTER" if exists else "CREATE"
+    quoted = sql.Literal(password).as_string(None)
+    connection.exec_driver_sql(f"{verb} ROLE {role} LOGIN PASSWORD {quoted}")
+    connection.exec_driver_sql(f"GRANT galena_reader TO {role}")
+    connection.execute(
+        text(
+            "INSERT INTO crm.readers (tenant_id, role_name) VALUES (:tenant_id, :role)"
+            " ON CONFLICT DO NOTHING"
+        ),
+        {"tenant_id": tenant_id, "role": role_name},
+    )
+
+
+def _drop_readers(owner_url: str, tenant_id: str) -> None:
+    engine = create_engine(owner_url)
+    try:
+        with engine.begin() as connection:
+            roles = connection.scalars(
+                text("DELETE FROM crm.readers WHERE tenant_id = :tenant_id RETURNING role_name"),
+                {"tenant_id": tenant_id},
+            ).all()
+            for role in roles:
+                connection.exec_driver_sql(
+                    f"DROP ROLE IF EXISTS {sql.Identifier(role).as_string(None)}"
+                )
+    finally:
+        engine.dispose()
+
+
+def awaits_first_run(database: Database, tenant_id: str) -> bool:
+    """Whether the tenant has leads and no model yet."""
+    with database.tenant(tenant_id) as connection:
+        return bool(
+            connection.scalar(
+                text(
+                    "SELECT EXISTS (SELECT FROM crm.leads WHERE tenant_id = :tenant_id)"
+                    " AND NOT EXISTS (SELECT FROM ml.models WHERE tenant_id = :tenant_id)"
+                ),
+                {"tenant_id": tenant_id},
+            )
+        )
