@@ -58,14 +58,23 @@ def labelled_rows(
     reader: "BulkReader", tenant_id: str, as_of: datetime
 ) -> "tuple[FeatureSpec, pl.DataFrame]":
     """The tenant's feature spec, and its rows: lead_id, snapshot_at, label, label_known_at,
-    features."""
+    features.
+
+    What the CRM says ends with the newest outcome it has recorded: that a lead has not converted
+    since then is not known. (An export from 2010 read in 2026 would otherwise teach that nobody
+    converted for 16 years.)
+    """
     import polars as pl
 
     from ml import features, labels
     from warehouse import crm
 
+    leads = crm.leads(reader, tenant_id)
+    newest_outcome = leads.select(pl.max_horizontal("converted_at", "closed_at").max()).item()
     snapshots = labels.snapshots(
-        crm.leads(reader, tenant_id), as_of=as_of, horizon_days=HORIZON_DAYS
+        leads.filter(pl.lit(newest_outcome is not None)),
+        as_of=min(as_of, newest_outcome or as_of),
+        horizon_days=HORIZON_DAYS,
     ).top_k(MOST_ROWS, by="snapshot_at")
     known = crm.attributes_as_of(reader, tenant_id, snapshots).rename({"snapshot_at": "as_of"})
     interactions = crm.interactions(reader, tenant_id)

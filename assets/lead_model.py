@@ -78,7 +78,7 @@ def lead_model(
             **{name: _picture(png) for name, png in pictures.items()},
             "trees": trained.report.rounds,
             "feature set": feature_set.feature_set,
-            "mlflow run": MetadataValue.url(mlflow.run_url(recorded)),
+            "mlflow run": recorded.run_id,
         }
     )
 

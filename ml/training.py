@@ -120,7 +120,7 @@ def train(
     """
     _check(spec, matrix, label, snapshot_at, label_known_at, trained_at)
     history = _History(spec, matrix, label, snapshot_at, trained_at, horizon_days, seed)
-    gap = np.max(label_known_at - snapshot_at, initial=np.timedelta64(0, "us"))
+    gap = (label_known_at - snapshot_at).max() if len(label) else np.timedelta64(0, "us")
     judged = split(snapshot_at, gap, (FIT_SHARE, CALIBRATE_SHARE, HOLD_OUT_SHARE))
     served = split(snapshot_at, gap, (FIT_SHARE + CALIBRATE_SHARE, HOLD_OUT_SHARE))
     lacking = _lacking(history, judged, served)

@@ -38,7 +38,8 @@ def split(snapshot_at: Times, gap: np.timedelta64, shares: Sequence[float]) -> l
         return [*windows, slice(0, stop)]
 
     def starved(kept: int) -> bool:
-        return cut(kept)[-1].stop < shares[0] * kept
+        oldest: int = cut(kept)[-1].stop
+        return oldest < shares[0] * kept
 
     kept = bisect_left(range(1, len(times) + 1), True, key=starved)
     return [order[window] for window in reversed(cut(kept))]

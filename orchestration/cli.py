@@ -1,7 +1,6 @@
 """The `galena` command. Each error is one sentence with a way out, never a traceback."""
 
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 

@@ -101,10 +101,10 @@ def _await_first_scores(
         return
     failed = runs.follow_first_runs(console, instance, waiting)
     if failed:
-        tenant_id, run_id, reason = failed[0]
+        first = failed[0]
         raise GalenaError(
-            f"The first run of {tenant_id} failed: {reason}"
-            f" (http://127.0.0.1:{port}/runs/{run_id} shows it while `galena up` runs)."
+            f"The first run of tenant {first.tenant_id} failed: {first.reason} Start again without"
+            f" --once and see http://127.0.0.1:{port}/runs/{first.run_id}."
         )
 
 

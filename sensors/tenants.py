@@ -1,6 +1,6 @@
 """Keeps the partitions equal to the tenants there are, and asks for a new tenant's first run."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -37,11 +37,17 @@ score_tenant = define_asset_job(
 MOST_ATTEMPTS = 3
 
 
-def runs_of(tenant_id: str, *, created_after: datetime | None = None) -> RunsFilter:
-    """The runs of the whole pipeline for this tenant."""
+def runs_of(
+    tenant_id: str,
+    *,
+    statuses: Sequence[DagsterRunStatus] = (),
+    created_after: datetime | None = None,
+) -> RunsFilter:
+    """The runs of the whole pipeline for this tenant; without statuses, of every status."""
     return RunsFilter(
         job_name=score_tenant.name,
         tags={"dagster/partition": tenant_id},
+        statuses=statuses,
         created_after=created_after,
     )
 
@@ -49,7 +55,7 @@ def runs_of(tenant_id: str, *, created_after: datetime | None = None) -> RunsFil
 def failed_runs(instance: DagsterInstance, tenant_id: str) -> int:
     """How many runs of the whole pipeline have failed for this tenant."""
     failed = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
-    return instance.get_runs_count(replace(runs_of(tenant_id), statuses=failed))
+    return instance.get_runs_count(runs_of(tenant_id, statuses=failed))
 
 
 @sensor(

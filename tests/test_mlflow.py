@@ -142,6 +142,23 @@ def test_a_training_that_cannot_be_logged_ends_failed_and_the_next_one_is_whole(
     assert (run.info.run_id, run.info.status) == (logged.run_id, "FINISHED")
 
 
+def test_a_run_that_fails_at_its_start_is_not_continued_by_another_tenant(
+    mlflow_url: str, tracking: MlflowTracking, client: MlflowClient
+) -> None:
+    engine = create_engine(mlflow_url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        refuse = "ALTER TABLE tags ADD CONSTRAINT refused CHECK (key <> 'dagster_run_id')"
+        connection.execute(text(refuse))
+        with pytest.raises(dg.DagsterResourceFunctionError):
+            train(tracking, "acme")
+        connection.execute(text("ALTER TABLE tags DROP CONSTRAINT refused"))
+    engine.dispose()
+    train(tracking, "bolt")
+
+    assert [run.info.status for run in runs(client, "acme")] == ["FAILED"]
+    assert [run.info.status for run in runs(client, "bolt")] == ["FINISHED"]
+
+
 def test_a_retry_in_the_same_dagster_run_continues_the_failed_run(
     tracking: MlflowTracking, client: MlflowClient
 ) -> None:
@@ -243,10 +260,11 @@ if sys.argv[4] == "wait":
     import mlflow
     print("ready", flush=True)
     sys.stdin.readline()
-url, root, tenant = sys.argv[1:4]
-MlflowTracking(tracking_uri=url, artifact_root=root).log_training(
-    tenant, dagster_run=dg.DagsterRun(job_name="training"), run_name="first", parameters={},
-    metrics={"auc": 0.75}, artifacts={"model.json": b"{}"}, tags={})
+tracking = MlflowTracking(tracking_uri=sys.argv[1], artifact_root=sys.argv[2])
+for tenant in sys.argv[3].split():
+    tracking.log_training(
+        tenant, dagster_run=dg.DagsterRun(job_name="training"), run_name="first", parameters={},
+        metrics={"auc": 0.75}, artifacts={"model.json": b"{}"}, tags={})
 import mlflow.telemetry
 print("connections:", connections, "telemetry:", mlflow.telemetry.get_telemetry_client())
 """
@@ -254,12 +272,12 @@ print("connections:", connections, "telemetry:", mlflow.telemetry.get_telemetry_
 
 @contextlib.contextmanager
 def training_alone(
-    tracking: MlflowTracking, tenant_id: str, mode: str = "go"
+    tracking: MlflowTracking, *tenants: str, mode: str = "go"
 ) -> Iterator["subprocess.Popen[str]"]:
     # pytest's and a CI server's own variables would switch telemetry off by themselves.
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     command = [sys.executable, "-c", TRAIN_ALONE]
-    arguments = [tracking.tracking_uri, tracking.artifact_root, tenant_id, mode]
+    arguments = [tracking.tracking_uri, tracking.artifact_root, " ".join(tenants), mode]
     with subprocess.Popen(
         command + arguments,
         env=environment,
@@ -284,9 +302,10 @@ def test_a_training_imports_late_prints_nothing_and_calls_nobody(
 def test_processes_that_use_an_empty_database_at_once_all_succeed(
     tracking: MlflowTracking,
 ) -> None:
+    tenants = [f"tenant-{number}" for number in range(8)]
     with contextlib.ExitStack() as stack:
         processes = [
-            stack.enter_context(training_alone(tracking, "acme", "wait")) for _ in range(3)
+            stack.enter_context(training_alone(tracking, *tenants, mode="wait")) for _ in range(2)
         ]
         for process in processes:
             assert process.stdout is not None
@@ -300,7 +319,8 @@ def test_processes_that_use_an_empty_database_at_once_all_succeed(
 
     assert [errors for errors, code in outcomes if code != 0] == []
     client = MlflowClient(tracking_uri=tracking.tracking_uri)
-    assert [run.info.status for run in runs(client, "acme")] == ["FINISHED"] * 3
+    for tenant_id in tenants:
+        assert [run.info.status for run in runs(client, tenant_id)] == ["FINISHED"] * 2
 
 
 def test_the_pages_show_a_run_keep_the_password_to_themselves_and_stop_whole(
@@ -322,6 +342,7 @@ def test_the_pages_show_a_run_keep_the_password_to_themselves_and_stop_whole(
         query = f"get-artifact?path=model.json&run_uuid={logged.run_id}"
         assert _get(f"http://127.0.0.1:{port}/{query}", server) == FILES["model.json"]
         processes = [server, *server.children(recursive=True)]
+        assert len(processes) == 2  # the command and its worker, no job runners
         arguments = " ".join(part for process in processes for part in process.cmdline())
         assert "127.0.0.1" in arguments
         assert "postgresql" not in arguments

@@ -1,5 +1,6 @@
 """The words of a reason follow the rules that the module states, which the database shares."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -52,8 +53,12 @@ def test_the_strongest_reasons_come_first_with_their_words() -> None:
 
 
 def test_equal_weights_keep_the_order_of_the_factors() -> None:
-    found = reasons([0.1, -0.5, 0.5, 0.5, -0.5], [0, 1, 30, 3, 2])
-    assert [reason.factor for reason in found] == ["newsletter", "age", "signup"]
+    columns = tuple(Column(f"c{position}", "numeric") for position in range(60))
+    spec = FeatureSpec(columns, ())
+    model = replace(MODEL, spec=spec, tables=Tables.constant(len(spec.features), 0.0))
+    weights = np.tile(np.array([0.25, -0.5, 0.5], np.float32), 21)[:61]
+    found = strongest(model, weights, np.zeros(61, np.float32), 5)
+    assert [reason.factor for reason in found] == ["c1", "c2", "c4", "c5", "c7"]
 
 
 def test_a_factor_that_adds_nothing_is_no_reason() -> None:

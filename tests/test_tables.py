@@ -135,7 +135,7 @@ def never_seen(tables: Tables, random: np.random.Generator, rows: int = 300) -> 
     return np.column_stack(columns).astype(np.float32)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=250)
 @given(training=TRAININGS)
 def test_tables_agree_with_lightgbm_on_random_boosters(training: dict[str, Any]) -> None:
     booster, matrix = trained(training)
@@ -153,6 +153,21 @@ def test_json_keeps_every_bit(training: dict[str, Any]) -> None:
     assert again.base == tables.base
     np.testing.assert_array_equal(again.contributions(matrix), tables.contributions(matrix))
     assert again.to_json() == tables.to_json()
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"zero_as_missing": True}, {"use_missing": False}], ids=["nan", "zero", "none"]
+)
+def test_zeros_and_missing_values_go_where_lightgbm_sends_them(params: Any) -> None:
+    random = np.random.default_rng(0)
+    matrix = random.normal(size=(2000, 3)).astype(np.float32)
+    matrix[random.random(matrix.shape) < 0.3] = 0
+    matrix[random.random(matrix.shape) < 0.2] = np.nan
+    target = (np.isnan(matrix[:, 0]) | (matrix[:, 0] > 1)) ^ (matrix[:, 1] == 0)
+    booster = train(matrix, target, rounds=60, **params)
+    tables = compiled(booster)
+    assert_agrees(tables, booster, matrix)
+    assert_agrees(tables, booster, never_seen(tables, random))
 
 
 def test_a_missing_value_that_training_never_had_counts_as_zero() -> None:

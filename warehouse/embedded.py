@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TextIO
@@ -60,6 +61,7 @@ log_truncate_on_rotation = on
 log_checkpoints = off
 log_error_verbosity = terse
 log_min_error_statement = panic
+restart_after_crash = {restart_after_crash}
 """
 
 # In single-user mode a statement ends with an empty line.
@@ -144,8 +146,7 @@ class EmbeddedPostgres:
         if not self._folder.exists() or self._gone(within=0):
             return
         reason = ""
-        # Fast twice: the first may come before a server that just starts can be told.
-        for mode, seconds in (("fast", 30), ("fast", 30), ("immediate", 10)):
+        for mode, seconds in (("fast", 30), ("immediate", 10)):
             try:
                 self._run("pg_ctl", "stop", "-D", "data", "-m", mode, "-t", str(seconds))
             except EmbeddedPostgresError as error:
@@ -248,12 +249,21 @@ class EmbeddedPostgres:
             leftover.unlink(missing_ok=True)
         # The server empties a file when its weekday comes round, but only if it runs at that time.
         for path in self._log.iterdir():
-            if path.name == "startup.log" or time.time() - path.stat().st_mtime > STALE_LOG_SECONDS:
+            if path.name == "startup.log" or time.time() - _written(path) > STALE_LOG_SECONDS:
                 path.unlink()
-        configuration = CONFIGURATION.format(port=PORT, socket=self._socket)
-        (self._data / "postgresql.conf").write_text(configuration)
+        # With a full disk, a server that may restart its processes does so without end.
+        self._configure(restart_after_crash="off")
         how = ("-w", "-t", str(START_SECONDS), "-l", "log/startup.log")
         self._run("pg_ctl", "start", "-D", "data", *how, lock=lock)
+        self._configure(restart_after_crash="on")
+        self._run("pg_ctl", "reload", "-D", "data")
+
+    def _configure(self, restart_after_crash: str) -> None:
+        (self._data / "postgresql.conf").write_text(
+            CONFIGURATION.format(
+                port=PORT, socket=self._socket, restart_after_crash=restart_after_crash
+            )
+        )
 
     def _make_data(self, lock: TextIO) -> None:
         """Make the data folder, under another name until it is complete."""
@@ -290,7 +300,7 @@ class EmbeddedPostgres:
         # A user's PGDATA, PGPORT and the like mean another server.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         done = subprocess.run(
-            [*(SHED_ROOT if os.geteuid() == 0 else ()), _binaries() / program, *arguments],
+            [*_shed_root(), _binaries() / program, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -300,26 +310,45 @@ class EmbeddedPostgres:
             pass_fds=() if lock is None else (lock.fileno(),),
             start_new_session=True,
         )
-        if done.stderr.startswith("unshare:"):
-            raise EmbeddedPostgresError(
-                "PostgreSQL refuses root, and shedding root in a user namespace fails here "
-                f"({done.stderr.strip()}): run Galena as an ordinary user, "
-                "or set GALENA_DATABASE_URL to a PostgreSQL server."
-            )
         if done.returncode != 0:
             raise EmbeddedPostgresError(
-                f"PostgreSQL's {program} failed in {self._folder}: {self._reason(done.stderr)} "
+                f"PostgreSQL ({program}) failed in {self._folder}: {self._reason(done.stderr)} "
                 f"(see {self._log})."
             )
 
     def _reason(self, errors: str) -> str:
-        """The last failure in what a program told, or in the log that it points to."""
+        """The first failure in what a program told, or in the log that it points to."""
         if "log output" in errors:
-            logs = sorted(self._log.iterdir(), key=lambda path: path.stat().st_mtime)
-            errors = "\n".join(path.read_text(errors="replace") for path in logs[-2:])
+            server_log = max(self._log.glob("postgresql-*"), key=_written, default=None)
+            latest = server_log.read_text(errors="replace") if server_log else ""
+            errors = (self._log / "startup.log").read_text(errors="replace")
+            errors += latest.rpartition("LOG:  starting PostgreSQL")[2]
         # "the database system is starting up" and the like only answer those who connect early.
-        failures = re.findall(r"(?:FATAL|PANIC|error): +(?!the database system is)(.+)", errors)
-        return failures[-1] if failures else errors.strip().rpartition("\n")[2]
+        failure = r"(?:(?:FATAL|PANIC|error): +(?!the database system is)|(?=could not ))(.+)"
+        found = re.search(failure, errors)
+        return found[1] if found else errors.strip().rpartition("\n")[2]
+
+
+@cache
+def _shed_root() -> tuple[str, ...]:
+    """What to put before a command to run it as another user than root, whom PostgreSQL refuses."""
+    if os.geteuid() != 0:
+        return ()
+    try:
+        probe = subprocess.run([*SHED_ROOT, "true"], capture_output=True, text=True)
+        if probe.returncode == 0:
+            return SHED_ROOT
+        reason = probe.stderr.strip()
+    except OSError as error:
+        reason = str(error)
+    raise EmbeddedPostgresError(
+        f"PostgreSQL refuses root, and root cannot be shed here ({reason}): "
+        "run Galena as an ordinary user, or set GALENA_DATABASE_URL to a PostgreSQL server."
+    )
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def _binaries() -> Path:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 Effect = Callable[[Floats], Floats]
 
 
@@ -47,7 +48,7 @@ class Threshold:
     weight: float
 
     def __call__(self, values: Floats) -> Floats:
-        return self.weight * (values >= self.at)
+        return np.where(values >= self.at, self.weight, 0.0)
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Hump:
     weight: float
 
     def __call__(self, values: Floats) -> Floats:
-        distance = np.log(np.maximum(values, 1e-9) / self.best) / np.log(self.factor)
+        distance: Floats = np.log(np.maximum(values, 1e-9) / self.best) / np.log(self.factor)
         return self.weight * (1 - 2 * np.minimum(distance**2, 1))
 
 

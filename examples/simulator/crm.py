@@ -18,7 +18,7 @@ EARLIEST_CUSTOMER_DAYS = 720
 
 @dataclass(frozen=True)
 class SimulatedCrm:
-    """The rows of one tenant at the time `now`; all times are UTC.
+    """The rows of one tenant at the time `now`, after history_days days; all times are UTC.
 
     leads: lead_id, account_id, created_at, converted_at, closed_at, attributes (JSON text, as of
         created_at), known_at (= created_at).
@@ -33,6 +33,7 @@ class SimulatedCrm:
     profile: TenantProfile
     seed: int
     now: datetime
+    history_days: int
     leads: pl.DataFrame
     attribute_changes: pl.DataFrame
     customers: pl.DataFrame
@@ -72,6 +73,7 @@ def simulate(
         profile=profile,
         seed=seed,
         now=now,
+        history_days=history_days,
         leads=leads,
         attribute_changes=rows.attribute_changes(profile, leads, lives),
         customers=customers,

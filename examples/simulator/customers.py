@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from examples.simulator.columns import Floats, Ints
-from examples.simulator.process import Bools
+from examples.simulator.columns import Bools, Floats, Ints
 from examples.simulator.profile import TenantProfile
 from examples.simulator.texts import PAINS, SENTIMENTS, Writer
 

@@ -25,9 +25,7 @@ class Lives:
     kind: Ints
 
 
-def live(
-    profile: TenantProfile, rng: np.random.Generator, score: Floats, until: Floats
-) -> Lives:
+def live(profile: TenantProfile, rng: np.random.Generator, score: Floats, until: Floats) -> Lives:
     """Let leads with these scores live; until: (n,) age of each, in days, at the present."""
     converted, closed, passed = (np.full(len(score), np.nan) for _ in range(3))
     leads, alive = OpenLeads.fresh(profile, score), np.arange(len(score))
@@ -52,7 +50,7 @@ def _moments(
     rng: np.random.Generator, day: int, alive: Ints, counts: Counts
 ) -> tuple[Ints, Floats, Ints]:
     """Lead, age and kind of each interaction counted on a day."""
-    lead, kind = np.nonzero(counts)
-    repeats = counts[lead, kind]
+    kind, lead = np.nonzero(counts)
+    repeats = counts[kind, lead]
     lead, kind = np.repeat(alive[lead], repeats), np.repeat(kind, repeats)
     return lead, day + rng.random(len(lead)), kind

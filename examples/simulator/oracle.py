@@ -12,16 +12,12 @@ from datetime import datetime
 import numpy as np
 import polars as pl
 
-from examples.simulator.columns import Floats, Ints
+from examples.simulator.columns import Floats
 from examples.simulator.crm import SimulatedCrm
 from examples.simulator.population import generator
-from examples.simulator.process import (
-    LONGEST_WINDOW,
-    LOSS_PER_DAY,
-    Counts,
-    OpenLeads,
-)
-from examples.simulator.rows import DAY_US
+from examples.simulator.process import LOSS_PER_DAY
+from examples.simulator.profile import TenantProfile
+from examples.simulator.standing import Standing, standing
 
 LEADS_AT_ONCE = 500
 
@@ -37,91 +33,29 @@ def oracle_probability(
     """P(the lead converts within (snapshot_at, snapshot_at + horizon_days]) for n snapshots.
 
     lead_ids: (n,), open at their snapshots; one may stand in several. snapshot_at: (n,) or one
-    for all. ways: the number of ways to go on that are drawn for each. The same arguments give
-    the same numbers. Raises ValueError for a lead that is not open at its snapshot.
+    for all. ways: how many ways to go on are drawn for each. The same arguments give the same
+    numbers. Raises ValueError for a lead that is not open at its snapshot.
     """
-    asked = _as_of(crm, pl.DataFrame({"lead_id": lead_ids, "snapshot_at": snapshot_at}))
-    days = _days_before(crm, asked)
+    leads = standing(crm, lead_ids, snapshot_at)
     rng = generator(crm.profile, crm.seed, "oracle")
-    return np.concatenate(
-        [
-            _chance(crm, rng, asked[at : at + LEADS_AT_ONCE], days[at : at + LEADS_AT_ONCE], horizon_days, ways)
-            for at in range(0, len(asked), LEADS_AT_ONCE)
-        ]
-    )
-
-
-def _as_of(crm: SimulatedCrm, asked: pl.DataFrame) -> pl.DataFrame:
-    """Add row, created_at, score, passed (the milestone), age (whole days) and gone (of today)."""
-    ended_at = pl.coalesce("converted_at", "closed_at")
-    leads = crm.leads.select("lead_id", "created_at", ended_at.alias("ended_at"))
-    passed = crm.attribute_changes.select("lead_id", pl.col("known_at").alias("passed_at"))
-    lived = (pl.col("snapshot_at") - pl.col("created_at")).dt.total_microseconds()
-    known = (
-        asked.with_row_index("row")
-        .join(leads, on="lead_id", how="left", maintain_order="left")
-        .join(crm.truth.leads, on="lead_id", how="left", maintain_order="left")
-        .join(passed, on="lead_id", how="left", maintain_order="left")
-        .with_columns(
-            (pl.col("passed_at") < pl.col("snapshot_at")).fill_null(False).alias("passed"),
-            (lived // DAY_US).alias("age"),
-            (lived % DAY_US / DAY_US).alias("gone"),
-        )
-    )
-    is_open = (pl.col("age") >= 0) & (pl.col("ended_at") > pl.col("snapshot_at")).fill_null(True)
-    wrong = known.filter(~is_open.fill_null(False))
-    if len(wrong):
-        raise ValueError(
-            f"lead_ids: {wrong['lead_id'][0]} is not open at {wrong['snapshot_at'][0]}; "
-            "give only leads that are open at their snapshot_at"
-        )
-    return known
-
-
-def _days_before(crm: SimulatedCrm, asked: pl.DataFrame) -> Counts:
-    """Numbers of interactions (n, 31, kinds) on the day of the snapshot, the day before, and so on."""
-    kinds = [kind.name for kind in crm.profile.kinds]
-    day = (pl.col("occurred_at") - pl.col("created_at")).dt.total_microseconds() // DAY_US
-    seen = (
-        crm.interactions.filter(pl.col("lead_id").is_in(asked["lead_id"].unique().implode()))
-        .select("lead_id", "occurred_at", pl.col("kind").cast(pl.Enum(kinds)).to_physical())
-        .join(asked.select("row", "lead_id", "created_at", "snapshot_at", "age"), on="lead_id")
-        .filter(pl.col("occurred_at") < pl.col("snapshot_at"))
-        .select("row", (pl.col("age") - day).alias("ago"), "kind")
-        .filter(pl.col("ago") <= LONGEST_WINDOW)
-    )
-    counts = np.zeros((len(asked), LONGEST_WINDOW + 1, len(kinds)), np.int16)
-    np.add.at(counts, tuple(seen[name].to_numpy() for name in ("row", "ago", "kind")), 1)
-    return counts
+    chances = np.empty(len(leads))
+    for start in range(0, len(leads), LEADS_AT_ONCE):
+        some = np.arange(start, min(start + LEADS_AT_ONCE, len(leads)))
+        drawn = _chance(crm.profile, rng, leads.take(np.repeat(some, ways)), horizon_days)
+        chances[some] = drawn.reshape(-1, ways).mean(axis=1)
+    return chances
 
 
 def _chance(
-    crm: SimulatedCrm,
-    rng: np.random.Generator,
-    known: pl.DataFrame,
-    days: Counts,
-    horizon_days: int,
-    ways: int,
+    profile: TenantProfile, rng: np.random.Generator, leads: Standing, horizon_days: int
 ) -> Floats:
-    days = np.repeat(days, ways, axis=0)
-    score, age, passed, gone = (
-        np.repeat(known[name].to_numpy(), ways) for name in ("score", "age", "passed", "gone")
-    )
-    leads = OpenLeads(
-        crm.profile, score, age, passed, _quiet(days, age), [days[:, ago] for ago in range(1, LONGEST_WINDOW + 1)]
-    )
-    rest, so_far = 1 - gone, days[:, 0]
+    """The exact chance (n,) to convert, given one random way to go on for each lead."""
     converted, still_open = np.zeros(len(leads)), np.ones(len(leads))
-    for _ in range(horizon_days):
-        leads.live_a_day(rng, rest, so_far)
-        rest, so_far = 1.0, None
-        chance = leads.conversion_chance()
+    going, _, _ = leads.finish_day(profile, rng)
+    for day in range(horizon_days):
+        if day > 0:
+            going.live_a_day(rng)
+        chance = going.conversion_chance()
         converted += still_open * chance
         still_open *= (1 - chance) * (1 - LOSS_PER_DAY)
-    return converted.reshape(-1, ways).mean(axis=1)
-
-
-def _quiet(days: Counts, age: Ints) -> Ints:
-    """Whole days before today without an interaction, up to LONGEST_WINDOW."""
-    busy = days[:, 1:].any(axis=2)
-    return np.where(busy.any(axis=1), busy.argmax(axis=1), np.minimum(age, LONGEST_WINDOW))
+    return converted

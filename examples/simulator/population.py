@@ -20,7 +20,7 @@ def generator(profile: TenantProfile, seed: int, purpose: str) -> np.random.Gene
 
 
 def ids(profile: TenantProfile, letter: str, numbers: Ints) -> pl.Series:
-    """"acme-L0000001" and so on, one for each number."""
+    """ "acme-L0000001" and so on, one for each number."""
     frame = pl.DataFrame({"number": numbers})
     return frame.select(
         pl.format(f"{profile.name}-{letter}{{}}", pl.col("number").cast(pl.String).str.zfill(7))
@@ -74,9 +74,9 @@ def _values(column: Column, rng: np.random.Generator, accounts: pl.Series) -> pl
 
 
 def _both(profile: TenantProfile, attributes: pl.DataFrame) -> Floats:
-    together = profile.together
-    met = [(attributes[name] == value).fill_null(False) for name, value in (together.first, together.second)]
-    return together.weight * (met[0] & met[1]).to_numpy().astype(np.float64)
+    (first, this), (second, that) = profile.together.first, profile.together.second
+    met = (attributes[first] == this) & (attributes[second] == that)
+    return profile.together.weight * met.fill_null(False).to_numpy().astype(np.float64)
 
 
 def _expected_amount(profile: TenantProfile, attributes: pl.DataFrame) -> pl.Series:

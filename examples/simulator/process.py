@@ -17,12 +17,12 @@ the CRM's rows, so that the best possible prediction can be computed (examples.s
 
 from collections import deque
 from collections.abc import Sequence
-from itertools import islice
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from examples.simulator.columns import Floats, Ints
+from examples.simulator.columns import Bools, Floats, Ints
 from examples.simulator.profile import TenantProfile
 
 EAGERNESS = 0.2
@@ -32,7 +32,6 @@ FADING, FADING_LIMIT = 0.06, 21
 LOSS_PER_DAY = 0.008
 LONGEST_WINDOW = 30
 
-Bools = NDArray[np.bool_]
 Counts = NDArray[np.int16]
 
 
@@ -41,7 +40,7 @@ class OpenLeads:
 
     score: (n,) log-odds from attributes. age: (n,) whole days since creation.
     passed: (n,) whether the milestone is passed. quiet: (n,) whole days without an interaction.
-    days: up to 30 arrays (n, kinds), numbers of interactions, yesterday's first.
+    days: up to 30 arrays (kinds, n), numbers of interactions, yesterday's first.
     """
 
     def __init__(
@@ -58,7 +57,9 @@ class OpenLeads:
         self.age = age
         self.passed = passed
         self.quiet = quiet
-        self._days = deque(days, maxlen=LONGEST_WINDOW)
+        nothing = np.zeros((len(profile.kinds), len(score)), np.int16)
+        totals = accumulate(reversed(days), initial=nothing)
+        self._totals = deque(totals, maxlen=LONGEST_WINDOW + 1)
 
     @classmethod
     def fresh(cls, profile: TenantProfile, score: Floats) -> "OpenLeads":
@@ -72,19 +73,19 @@ class OpenLeads:
     def live_a_day(
         self, rng: np.random.Generator, rest: Floats | float = 1.0, so_far: Counts | None = None
     ) -> tuple[Counts, Bools]:
-        """Live to the end of the day; the interactions (n, kinds) and milestones (n,) it brings.
+        """Live to the end of the day; the interactions (kinds, n) and milestones (n,) it brings.
 
-        rest: share of the day still to come. so_far: interactions (n, kinds) earlier in it.
+        rest: share of the day still to come. so_far: interactions (kinds, n) earlier in it.
         """
-        news = rng.poisson(self._per_day() * np.reshape(rest, (-1, 1))).astype(np.int16)
+        news = rng.poisson(self._per_day() * rest).astype(np.int16)
         today = news if so_far is None else news + so_far
         per_day = self.profile.milestone.per_day
         chance = per_day * rest / (1 - per_day * (1 - np.asarray(rest)))
         passing = ~self.passed & (rng.random(len(self)) < chance)
         self.passed = self.passed | passing
-        self.quiet = np.where(today.any(axis=1), 0, self.quiet + 1)
+        self.quiet = np.where(today.any(axis=0), 0, self.quiet + 1)
         self.age = self.age + 1
-        self._days.appendleft(today)
+        self._totals.append(self._totals[-1] + today)
         return news, passing
 
     def conversion_chance(self) -> Floats:
@@ -92,7 +93,7 @@ class OpenLeads:
         milestone = self.profile.milestone
         eta = self.score + np.where(self.passed, milestone.weight, 0.0)
         for position, kind in enumerate(self.profile.kinds):
-            eta += kind.weight * np.log1p(self._recent(kind.window_days)[:, position])
+            eta += kind.weight * np.log1p(self._recent(kind.window_days)[position])
         eta -= FADING * np.minimum(self.quiet, FADING_LIMIT)
         base = self.profile.daily_conversion
         return 1 / (1 + (1 - base) / base * np.exp(-eta))
@@ -102,18 +103,30 @@ class OpenLeads:
         converts = rng.random(len(self)) < self.conversion_chance()
         return converts, ~converts & (rng.random(len(self)) < LOSS_PER_DAY)
 
+    def add(self, score: Floats) -> None:
+        """Add leads at the moment of their creation."""
+        new = len(score)
+        self.score = np.concatenate([self.score, score])
+        self.age, self.passed, self.quiet = (
+            np.concatenate([state, np.zeros(new, state.dtype)])
+            for state in (self.age, self.passed, self.quiet)
+        )
+        self._totals = deque(
+            (np.pad(total, ((0, 0), (0, new))) for total in self._totals), self._totals.maxlen
+        )
+
     def keep(self, kept: Bools) -> None:
         """Drop the leads that are not kept."""
         self.score, self.age = self.score[kept], self.age[kept]
         self.passed, self.quiet = self.passed[kept], self.quiet[kept]
-        self._days = deque((day[kept] for day in self._days), maxlen=LONGEST_WINDOW)
+        self._totals = deque((total[:, kept] for total in self._totals), self._totals.maxlen)
 
     def _per_day(self) -> Floats:
-        echo = 1 + ECHO * np.minimum(self._recent(ECHO_DAYS).sum(axis=1), ECHO_LIMIT)
+        echo = 1 + ECHO * np.minimum(self._recent(ECHO_DAYS).sum(axis=0), ECHO_LIMIT)
         tiring = RESTING + np.exp(-self.age / TIRING_DAYS)
         means = np.array([kind.per_day for kind in self.profile.kinds])
-        return np.outer(np.exp(EAGERNESS * self.score) * tiring * echo, means)
+        return np.outer(means, np.exp(EAGERNESS * self.score) * tiring * echo)
 
     def _recent(self, days: int) -> Counts:
-        nothing = np.zeros((len(self), len(self.profile.kinds)), np.int16)
-        return sum(islice(self._days, days), start=nothing)
+        """Interactions (kinds, n) of the last `days` whole days."""
+        return self._totals[-1] - self._totals[-1 - min(days, len(self._totals) - 1)]

@@ -8,7 +8,7 @@ ACME = TenantProfile(
     language="en",
     leads=20_000,
     customers=1_500,
-    daily_conversion=0.0003,
+    daily_conversion=0.00025,
     columns=(
         Choice(
             "industry",
@@ -26,7 +26,7 @@ ACME = TenantProfile(
             of_account=True,
         ),
         Numeric("employees", 60, 1.3, Hump(120, 12, 0.5), missing=0.08, of_account=True),
-        Choice("country", {"US": 0.5, "GB": 0.2, "CA": 0.15, "IE": 0.1, "NZ": 0.05}, of_account=True),
+        Choice("country", {"US": 0.5, "GB": 0.2, "CA": 0.15, "IE": 0.15}, of_account=True),
         Choice(
             "lead_source",
             {"web": 0.42, "advertising": 0.25, "referral": 0.15, "event": 0.12, "partner": 0.06},
@@ -107,7 +107,7 @@ CIELO = TenantProfile(
     language="es",
     leads=9_000,
     customers=900,
-    daily_conversion=0.0009,
+    daily_conversion=0.0007,
     columns=(
         Choice(
             "destino",
@@ -152,7 +152,7 @@ FJORD = TenantProfile(
     language="en",
     leads=250,
     customers=40,
-    daily_conversion=0.0006,
+    daily_conversion=0.0005,
     columns=(
         Choice(
             "service",

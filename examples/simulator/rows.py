@@ -12,6 +12,7 @@ from examples.simulator.population import ids, with_milestone
 from examples.simulator.profile import TenantProfile
 from examples.simulator.texts import Writer
 
+TIME = pl.Datetime("us", "UTC")
 DAY_US = 86_400_000_000
 DEAL_AFTER_DAYS = 10.0
 DEAL_SPREAD = 0.4
@@ -83,7 +84,6 @@ def deals(
     """The deals of the leads; an open deal has no amount before a proposal is made."""
     n = len(leads)
     opened_at = after(leads["created_at"], rng.exponential(DEAL_AFTER_DAYS, n))
-    noise = np.exp(DEAL_SPREAD * rng.normal(size=n) - DEAL_SPREAD**2 / 2)
     opened = leads.select(
         "lead_id",
         pl.min_horizontal(opened_at.alias("opened_at"), "converted_at").alias("created_at"),
@@ -91,7 +91,7 @@ def deals(
         won=pl.when(pl.coalesce("converted_at", "closed_at").is_not_null()).then(
             pl.col("converted_at").is_not_null()
         ),
-        amount=(drawn["expected_amount"] * noise).round(2),
+        amount=amounts(rng, drawn["expected_amount"]),
     ).filter(pl.col("created_at") <= pl.col("closed_at").fill_null(now))
     stages = opened.sort("created_at").with_columns(stage=_stage(now))
     return stages.join(
@@ -107,6 +107,12 @@ def deals(
         "won",
         pl.col("created_at").alias("known_at"),
     )
+
+
+def amounts(rng: np.random.Generator, expected: pl.Series) -> pl.Series:
+    """Amounts of deals, log-normal around the means expected."""
+    noise = np.exp(DEAL_SPREAD * rng.normal(size=len(expected)) - DEAL_SPREAD**2 / 2)
+    return (expected * noise).round(2)
 
 
 def _stage(now: datetime) -> pl.Expr:

@@ -41,9 +41,7 @@ def customer_truth(customer_ids: pl.Series, drawn: Customers, fates: Fates) -> p
     )
 
 
-def turns(
-    customer_ids: pl.Series, drawn: Customers, fates: Fates, start: datetime
-) -> pl.DataFrame:
+def turns(customer_ids: pl.Series, drawn: Customers, fates: Fates, start: datetime) -> pl.DataFrame:
     """The frame Truth.sentiment_turns, in order of time."""
     turned = np.flatnonzero(~np.isnan(fates.turned))
     sentiments = pl.Series(SENTIMENTS)

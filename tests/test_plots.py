@@ -1,0 +1,36 @@
+import subprocess
+import sys
+
+from ml import plots
+from ml.metrics import CalibrationPoint
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_pictures_are_small_png_files_for_any_names_and_rates() -> None:
+    names = [f"a column with a very long name of {i} US$ or AU$ {{x}}_^" for i in range(40)]
+    importance = plots.importance_plot({name: i / 40 for i, name in enumerate(names)})
+    points = [CalibrationPoint(i / 15, i / 16, 300, 18 * i) for i in range(15)]
+    for image in (
+        importance,
+        plots.importance_plot({"only": 0.0}),
+        plots.calibration_plot(points),
+        plots.calibration_plot([CalibrationPoint(0.001, 0.0, 4, 0)]),
+    ):
+        assert image.startswith(PNG)
+        assert 3_000 < len(image) < 60_000
+
+
+def test_long_names_that_begin_alike_stay_apart() -> None:
+    alike = {f"{'the same beginning of every name ' * 2}{i}": 1.0 for i in range(2)}
+    tall = plots.importance_plot({**alike, "b": 1.0})
+    assert len(tall) > len(plots.importance_plot({"b": 1.0}))
+
+
+def test_no_state_of_pyplot_is_touched() -> None:
+    code = (
+        "import sys; from ml.plots import importance_plot; importance_plot({'a': 1.0}); "
+        "print('matplotlib.pyplot' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert run.stdout.strip() == "False"

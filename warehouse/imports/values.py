@@ -1,0 +1,160 @@
+"""What the cells of a column stand for: texts, times, numbers, JSON.
+
+Everything works on whole columns; a cell that cannot be read becomes null.
+"""
+
+import json
+
+import polars as pl
+
+# Found at the start of any time that is read; it also keeps the year at four digits, of which the
+# parser would accept fewer.
+_DATE = r"^(\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{4})( |$)"
+_SLASHED = r"^\s*\d{1,2}/\d{1,2}/\d{4}"
+_CLOCKS = (" %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+_ZONED_CLOCKS = (" %H:%M:%S%.f%#z", " %H:%M%#z")
+
+_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_COMMA_NUMBER = r"^-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"
+# Post codes, telephone numbers, the ids of other systems: digits, and no numbers.
+_CODE = r"^-?(0\d+|\d{16,})$"
+_NUMERIC_SHARE = 0.99
+
+
+def without_nul(text: str) -> str:
+    """The text with a visible sign for each NUL character, which PostgreSQL cannot store."""
+    return text.replace("\0", "\N{SYMBOL FOR NULL}")
+
+
+def as_text(column: pl.Series) -> pl.Series:
+    """Each cell as a CSV file would have it: whole floats without point, times in ISO 8601."""
+    match column.dtype:
+        case pl.Float32() | pl.Float64():
+            whole = column.cast(pl.Int64, strict=False)
+            is_whole = (whole == column) & (column.abs() < 2.0**53)
+            return whole.cast(pl.String).zip_with(
+                is_whole.fill_null(value=False), column.cast(pl.String)
+            )
+        case pl.Datetime(time_zone=None):
+            return column.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+        case pl.Datetime():
+            return column.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        case pl.Duration():
+            return column.dt.to_string("iso")
+        case pl.Binary():
+            return column.bin.encode("base64")
+        case dtype if dtype.is_nested():
+            return to_json(column)
+        case _:
+            return column.cast(pl.String)
+
+
+def trimmed(text: pl.Series) -> pl.Series:
+    """The text without blanks around it; null where nothing is left."""
+    bare = text.str.strip_chars()
+    return bare.set(bare == "", None)
+
+
+def has_slashed_dates(text: pl.Series) -> bool:
+    """Whether there are dates such as 03/04/2026, whose first number may be day or month."""
+    return bool(text.str.contains(_SLASHED).any())
+
+
+def times(
+    text: pl.Series, *, zone: str = "UTC", day_first: bool = False, end_of_day: bool = False
+) -> pl.Series:
+    """The moments that texts stand for, as UTC.
+
+    Read are ISO 8601, 31.12.2026, and 12/31/2026 or, if day_first, 31/12/2026; each with or without
+    a time of day, an ISO one with or without an offset.
+    zone: whose clock is meant without an offset. Of an hour that its clock shows twice it is the
+        first; an hour that it skips is read as the next.
+    end_of_day: whether a date alone means its last second, not its first.
+    """
+    stamp = (
+        text.str.strip_chars()
+        .str.replace(r"^([\d./-]+)(T|,? +)", "${1} ")
+        .str.replace(r" ?(UTC|GMT)$", "Z")
+    )
+    stamp = stamp.set(~stamp.str.contains(_DATE), None)
+    found = pl.Series(text.name, [None], dtype=pl.Datetime("us", "UTC")).new_from_index(
+        0, len(text)
+    )
+    for form in _forms(day_first):
+        if found.null_count() == stamp.null_count():
+            break
+        read = _read_times(stamp, form, zone, end_of_day)
+        found = found.zip_with(found.is_not_null(), read)
+    return found
+
+
+def numbers(text: pl.Series, *, decimal_comma: bool = False) -> pl.Series:
+    """The numbers that texts stand for; whole ones as integers if all are.
+
+    decimal_comma: in a column where 1,5 occurs, points separate thousands.
+    """
+    bare = text.str.strip_chars()
+    form = _NUMBER
+    if decimal_comma and bare.str.contains(r"^-?[\d.]+,\d+$").any():
+        form = _COMMA_NUMBER
+    written = bare.set(~bare.str.contains(form), None)
+    if form == _COMMA_NUMBER:
+        written = written.str.replace_all(".", "", literal=True).str.replace(",", ".")
+    if written.str.contains(r"^-?\d{1,15}$").all():
+        return written.cast(pl.Int64)
+    number = written.cast(pl.Float64, strict=False)
+    return number.set(~number.is_finite(), None)
+
+
+def json_values(column: pl.Series, *, typed: bool, decimal_comma: bool = False) -> pl.Series:
+    """Each cell as JSON text; what is no finite number, and the empty text, as null.
+
+    typed: the column's own type says what its cells are. Otherwise they are numbers if nearly all
+        of them can be, the few that cannot stay texts; a column of codes (01067) has no numbers.
+    """
+    if typed and (column.dtype.is_numeric() or column.dtype.is_nested() or column.dtype == pl.Boolean):
+        return to_json(column.cast(pl.Float64) if column.dtype.is_decimal() else column)
+    text = trimmed(as_text(column))
+    if typed or text.str.contains(_CODE).any():
+        return to_json(text)
+    number = numbers(text, decimal_comma=decimal_comma)
+    if number.count() < _NUMERIC_SHARE * text.count():
+        return to_json(text)
+    return to_json(number).zip_with(number.is_not_null(), to_json(text))
+
+
+def json_objects(values: pl.DataFrame) -> pl.Series:
+    """One JSON object (text) per row, of columns that hold JSON text, under the columns' names."""
+    parts: list[pl.Expr] = [pl.repeat("{", values.height)]
+    for position, name in enumerate(values.columns):
+        key = json.dumps(name, ensure_ascii=False) + ":"
+        parts += [pl.lit(f",{key}" if position else key), pl.nth(position)]
+    return values.select(pl.concat_str(*parts, pl.lit("}"))).to_series()
+
+
+def to_json(column: pl.Series) -> pl.Series:
+    """Each cell as JSON text by its type; null and what is no finite number as null."""
+    objects = column.alias("v").to_frame().to_struct().struct.json_encode()
+    return objects.str.strip_prefix('{"v":').str.strip_suffix("}").alias(column.name)
+
+
+def _forms(day_first: bool) -> list[str]:
+    dates = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y" if day_first else "%m/%d/%Y")
+    local = [date + clock for date in dates for clock in ("", *_CLOCKS)]
+    return [*local[:2], *(dates[0] + clock for clock in _ZONED_CLOCKS), *local[2:]]
+
+
+def _read_times(stamp: pl.Series, form: str, zone: str, end_of_day: bool) -> pl.Series:
+    if form.endswith("%#z"):
+        return stamp.str.to_datetime(form, time_unit="us", strict=False)
+    time = stamp.str.to_datetime(form, time_unit="us", strict=False)
+    if end_of_day and form.endswith("%Y" if "/" in form or "." in form else "%d"):
+        time = time.dt.offset_by("1d").dt.offset_by("-1s")
+    local = _on_clock(time, zone)
+    return local.zip_with(local.is_not_null(), _on_clock(time.dt.offset_by("1h"), zone))
+
+
+def _on_clock(time: pl.Series, zone: str) -> pl.Series:
+    return time.dt.replace_time_zone(
+        zone, ambiguous="earliest", non_existent="null"
+    ).dt.convert_time_zone("UTC")
