@@ -38,7 +38,7 @@ def lead_features(context: AssetExecutionContext, warehouse: Warehouse) -> Mater
             spec=spec.to_json(),
             as_of=as_of,
             horizon_days=HORIZON_DAYS,
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )
     kinds = [f"| {column.name} | {column.kind} |" for column in spec.columns]
     return MaterializeResult(

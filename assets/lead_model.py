@@ -48,7 +48,7 @@ def lead_model(
             base=trained.model.base,
             horizon_days=trained.model.horizon_days,
             metrics=trained.report.to_json(),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
             trained_at=trained.model.trained_at,
         )
     hold_out = trained.report.hold_out
@@ -65,7 +65,7 @@ def lead_model(
     with database.tenant(tenant_id) as connection:
         models.link_mlflow(connection, tenant_id, version, recorded.run_id)
         models.promote(
-            connection, tenant_id, version, "champion", actor=f"run {context.run_id}", why="trained"
+            connection, tenant_id, version, "champion", actor=f"run {context.run.run_id}", why="trained"
         )
     mlflow.set_alias(tenant_id, "champion", recorded.run_id)
     return MaterializeResult(
@@ -78,7 +78,7 @@ def lead_model(
             **{name: _picture(png) for name, png in pictures.items()},
             "trees": trained.report.rounds,
             "feature set": feature_set.feature_set,
-            "mlflow run": recorded.run_id,
+            "mlflow run id": recorded.run_id,
         }
     )
 

@@ -44,7 +44,7 @@ def lead_scores(context: AssetExecutionContext, warehouse: Warehouse) -> Materia
         loads(champion.artifact),
         model_version=champion.version,
         now=now,
-        run_id=context.run_id,
+        run_id=context.run.run_id,
     )
     return MaterializeResult(
         metadata={

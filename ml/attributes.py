@@ -94,23 +94,34 @@ def _decode(lines: pl.Series, schema: Mapping[str, pl.DataType]) -> pl.DataFrame
     try:
         return pl.read_ndjson(file, schema=schema)
     except pl.exceptions.ComputeError:
-        # The reader says that a line is bad but not which: halve until it stands alone.
-        if len(lines) == 1:
-            return _decode(pl.Series([_simpler(lines[0])]), schema)
-        half = len(lines) // 2
-        return pl.concat([_decode(lines[:half], schema), _decode(lines[half:], schema)])
+        readable = pl.Series([_without_huge_numbers(line) for line in lines])
+    if not readable.equals(lines):
+        return _decode(readable, schema)
+    # The reader says that a line is bad but not which: halve until it stands alone.
+    if len(lines) == 1:
+        return _decode(pl.Series(["{}"]), schema)
+    half = len(lines) // 2
+    return pl.concat([_decode(lines[:half], schema), _decode(lines[half:], schema)])
 
 
-def _simpler(line: str) -> str:
-    """The line without the numbers that are too large for a float64; {} if that is no help."""
+def _without_huge_numbers(line: str) -> str:
+    """The line with null for each number that the reader refuses; any other line as it is."""
+    refused = []
+
+    def whole(text: str) -> int | None:
+        if len(text) <= 40 and -(2**127) <= int(text) < 2**128:
+            return int(text)
+        refused.append(text)
+        return None
+
+    def real(text: str) -> float | None:
+        if math.isfinite(float(text)):
+            return float(text)
+        refused.append(text)
+        return None
+
     try:
-        values = json.loads(line, parse_int=_finite, parse_float=_finite, parse_constant=_finite)
+        values = json.loads(line, parse_int=whole, parse_float=real, parse_constant=real)
     except (ValueError, RecursionError):
-        return "{}"
-    simpler = json.dumps(values)
-    return simpler if simpler != line else "{}"
-
-
-def _finite(text: str) -> float | None:
-    value = float(text)
-    return value if math.isfinite(value) else None
+        return line
+    return json.dumps(values) if refused else line

@@ -233,8 +233,7 @@ class Tables:
             if len(columns) == 2:
                 cells = cells * shares.shape[1]
                 cells += bins[columns[1]]
-            # mode="clip" is faster than the default and clips nothing: every bin has its cell.
-            found = shares.reshape(-1, len(columns)).take(cells, axis=0, mode="clip")
+            found = shares.reshape(-1, len(columns)).take(cells, axis=0)
             for position, column in enumerate(columns):
                 totals[column] += found[:, position]
 
@@ -282,12 +281,9 @@ def _bins(trees: list[Node]) -> dict[int, Bins]:
 def _edges(node: Node) -> set[float]:
     """Where the decision of a numeric split can change: its threshold and LightGBM's zero."""
     threshold = _threshold(node)
-    edges = (
-        {BELOW_ZERO, ZERO} if node["missing_type"] == "Zero" or abs(threshold) <= ZERO else set()
-    )
-    if ZERO < abs(threshold) < np.inf:
-        edges.add(threshold)
-    return edges
+    around_zero = node["missing_type"] == "Zero" or abs(threshold) <= ZERO
+    edges = {BELOW_ZERO, ZERO} if around_zero else set()
+    return edges | ({threshold} if ZERO < abs(threshold) < np.inf else set())
 
 
 def _threshold(node: Node) -> float:

@@ -1,6 +1,7 @@
 """The `galena` command. Each error is one sentence with a way out, never a traceback."""
 
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -80,18 +81,42 @@ def migrate() -> None:
 @app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="A CSV or Parquet file.", show_default=False)],
-    tenant: Annotated[str, typer.Option(help="The tenant whose records these are.")],
+    tenant: Annotated[str, typer.Option(help="The tenant whose records these are.")] = "",
     mapping: Annotated[
         Path | None,
-        typer.Option(help="YAML: which column is what; without it, a proposal is used."),
+        typer.Option(help="YAML file: which column is what; default: the proposed one."),
+    ] = None,
+    table: Annotated[
+        str | None,
+        typer.Option(help="leads, interactions, customers or deals; default: what it looks like."),
     ] = None,
     propose: Annotated[
-        bool,
-        typer.Option("--propose", help="Print a mapping for the file, to edit; import nothing."),
+        bool, typer.Option("--propose", help="Print a mapping to edit; import nothing.")
     ] = False,
 ) -> None:
-    """Import leads, customers, deals or interactions. Rows that cannot be used are set aside."""
-    raise NotImplementedError
+    """Import leads, interactions, customers or deals. Rows that cannot be used are set aside."""
+    from orchestration import report
+    from orchestration.installation import migrated_installation
+    from warehouse import imports
+
+    if propose:
+        rows = imports.read_table(file).rows
+        typer.echo(imports.propose_mapping(rows, table).to_yaml())
+        return
+    if not tenant:
+        raise GalenaError("--tenant is missing: name the tenant whose records these are.")
+    known = imports.load_mapping(mapping) if mapping else None
+    with migrated_installation() as found, _out.status("importing") as shown:
+        imported = imports.import_file(
+            found.database,
+            tenant,
+            file,
+            known,
+            table=table,
+            now=datetime.now(UTC),
+            progress=lambda step, done: shown.update(f"{step} ({done:.0%})"),
+        )
+    report.imported(_out, imported)
 
 
 @app.command()

@@ -8,6 +8,7 @@ from rich.table import Table
 from orchestration.services import Service
 from warehouse import crm, models, scores, tenants
 from warehouse.database import Database
+from warehouse.imports import ImportReport
 from warehouse.scores import ServedScore
 from warehouse.settings import Settings
 
@@ -62,6 +63,20 @@ def tenant_list(console: Console, database: Database) -> None:
             *(f"{held[count]:,}" for count in _COUNTED.values()),
         )
     console.print(table)
+
+
+def imported(console: Console, found: ImportReport) -> None:
+    """What an import did, and why rows were set aside."""
+    console.print(
+        f"{found.table}: {found.read:,} rows read, {found.written:,} new or changed,"
+        f" {found.unchanged:,} unchanged, {sum(found.rejected.values()):,} set aside"
+    )
+    for reason, rows in found.rejected.items():
+        console.print(f"  set aside: {rows:,} x {reason}")
+    if found.rejected:
+        console.print("  crm.rejected_rows holds each of them with its reason.")
+    if found.unused:
+        console.print(f"  columns used for nothing: {', '.join(found.unused)}")
 
 
 def status(console: Console, database: Database) -> None:

@@ -240,7 +240,11 @@ def test_urls_serve_every_driver(server: EmbeddedPostgres, monkeypatch: pytest.M
         engine.dispose()
 
 
-def test_the_servers_settings(server: EmbeddedPostgres) -> None:
+def test_the_servers_settings(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.stop()
+    monkeypatch.setenv("PGDATESTYLE", "SQL, DMY")
+    server.start()
+    monkeypatch.delenv("PGDATESTYLE")
     wanted = {
         "listen_addresses": "",
         "wal_level": "logical",
@@ -249,7 +253,9 @@ def test_the_servers_settings(server: EmbeddedPostgres) -> None:
         "full_page_writes": "on",
         "data_checksums": "on",
         "password_encryption": "scram-sha-256",
+        "restart_after_crash": "on",
         "TimeZone": "UTC",
+        "DateStyle": "ISO, MDY",
         "server_encoding": "UTF8",
         "jit": "off",
     }

@@ -1,14 +1,18 @@
 import subprocess
 import sys
 
+import pytest
+
 from ml import plots
 from ml.metrics import CalibrationPoint
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
+# Names that leave no room for the bars make matplotlib warn, as does a name read as a formula.
+@pytest.mark.filterwarnings("error")
 def test_pictures_are_small_png_files_for_any_names_and_rates() -> None:
-    names = [f"a column with a very long name of {i} US$ or AU$ {{x}}_^" for i in range(40)]
+    names = [f"{i} US$ ^^ or AU$ {'and so on ' * 30}" for i in range(40)]
     importance = plots.importance_plot({name: i / 40 for i, name in enumerate(names)})
     points = [CalibrationPoint(i / 15, i / 16, 300, 18 * i) for i in range(15)]
     for image in (
@@ -18,7 +22,7 @@ def test_pictures_are_small_png_files_for_any_names_and_rates() -> None:
         plots.calibration_plot([CalibrationPoint(0.001, 0.0, 4, 0)]),
     ):
         assert image.startswith(PNG)
-        assert 3_000 < len(image) < 60_000
+        assert 2_000 < len(image) < 40_000
 
 
 def test_long_names_that_begin_alike_stay_apart() -> None:

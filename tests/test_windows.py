@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def test_what_a_window_learns_was_known_when_the_next_began(
     assert len(windows) == len(shares)
     assert len(set(rows.tolist())) == len(rows)
     filled = [window for window in windows if len(window)]
-    for earlier, later in zip(filled, filled[1:], strict=False):
+    for earlier, later in pairwise(filled):
         assert times[earlier].max() + np.timedelta64(gap, "D") <= times[later].min()
         assert not set(times[earlier]) & set(times[later])
     for window in windows:

@@ -20,7 +20,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
         self._engine = create_engine(url, pool_size=4, pool_pre_ping=True)
 
     @contextmanager
@@ -65,7 +65,7 @@ class Database:
         from adbc_driver_postgresql import dbapi
 
         _check_slug(tenant_id)
-        with closing(dbapi.connect(self._url)) as connection, connection.cursor() as cursor:
+        with closing(dbapi.connect(self.url)) as connection, connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             cursor.execute(f"SELECT set_config('galena.tenant_id', '{tenant_id}', true)")
             cursor.fetchall()

@@ -297,7 +297,7 @@ class EmbeddedPostgres:
         arguments: with paths relative to the folder, as pg_ctl hands them to a shell.
         lock: what the program and all that it starts shall hold.
         """
-        # A user's PGDATA, PGPORT and the like mean another server.
+        # The server would take PGDATESTYLE and PGCLIENTENCODING for its own defaults.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PG")}
         done = subprocess.run(
             [*_shed_root(), _binaries() / program, *arguments],

@@ -1,9 +1,10 @@
 """Settings: where this installation keeps its files and which databases it connects to."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import unquote
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -15,6 +16,8 @@ APP = "GALENA_DATABASE_URL"
 OWNER = "GALENA_OWNER_DATABASE_URL"
 DAGSTER = "GALENA_DAGSTER_DATABASE_URL"
 MLFLOW = "GALENA_MLFLOW_DATABASE_URL"
+
+LIBPQ_URL = re.compile(r"(postgresql://[^/?]*/)([^?]+)(.*)", re.DOTALL)
 
 
 class SettingsError(GalenaError):
@@ -55,7 +58,7 @@ class Settings:
         """
         home = Path(environment.get("GALENA_HOME") or ".galena").resolve()
         given = {
-            name: _parse(name, environment[name])
+            name: _checked(name, environment[name])
             for name in (APP, OWNER, DAGSTER, MLFLOW)
             if environment.get(name)
         }
@@ -68,11 +71,9 @@ class Settings:
                 "own, or neither to use the embedded one."
             )
         owner = given.get(OWNER, given[APP])
-        dagster = given.get(DAGSTER, owner._replace(path="/dagster"))
-        mlflow = given.get(MLFLOW, owner._replace(path="/mlflow"))
-        return Settings(
-            home, True, _text(given[APP]), _text(owner), _psycopg2(_text(dagster)), _text(mlflow)
-        )
+        dagster = given.get(DAGSTER, LIBPQ_URL.sub(r"\1dagster\3", owner))
+        mlflow = given.get(MLFLOW, LIBPQ_URL.sub(r"\1mlflow\3", owner))
+        return Settings(home, True, given[APP], owner, _psycopg2(dagster), mlflow)
 
     def environment(self) -> dict[str, str]:
         """The variables that hand these settings to a child process, passwords included."""
@@ -85,26 +86,20 @@ class Settings:
         }
 
 
-def _parse(name: str, url: str) -> SplitResult:
+def _checked(name: str, url: str) -> str:
+    """The URL as libpq takes it, for dagster-postgres' form is accepted too."""
+    url = url.replace("postgresql+psycopg2://", "postgresql://", 1)
+    match = LIBPQ_URL.fullmatch(url)
     try:
-        parts = urlsplit(url.replace("postgresql+psycopg2://", "postgresql://", 1))
-        usable = parts.scheme == "postgresql" and parts.path.strip("/") != ""
-        conninfo_to_dict(_text(parts))
-    except (ValueError, psycopg.ProgrammingError):
-        usable = False
-    if not usable:
-        # What came is not shown, for it may hold a password.
-        raise SettingsError(
-            f"{name} is not a usable URL: expected postgresql://user:password@host:5432/database, "
-            "special characters in the password percent-encoded (@ as %40, / as %2F)."
-        ) from None
-    return parts
-
-
-def _text(parts: SplitResult) -> str:
-    # Not geturl(), which drops the // of a URL without a host before Python 3.12.
-    query = f"?{parts.query}" if parts.query else ""
-    return f"postgresql://{parts.netloc}{parts.path}{query}"
+        if match and conninfo_to_dict(url)["dbname"] == unquote(match[2]):
+            return url
+    except (psycopg.ProgrammingError, UnicodeDecodeError):
+        pass
+    # What came is not shown, for it may hold a password.
+    raise SettingsError(
+        f"{name} is not a usable URL: expected postgresql://user:password@host:5432/database, "
+        "special characters in the password percent-encoded (@ as %40, / as %2F)."
+    )
 
 
 def _psycopg2(url: str) -> str:

@@ -8,10 +8,11 @@ import polars as pl
 
 from examples.simulator import customers as people
 from examples.simulator import rows
-from examples.simulator.history import live
+from examples.simulator.history import lives_of
 from examples.simulator.population import draw, generator
 from examples.simulator.profile import TenantProfile
-from examples.simulator.truth import Truth, customer_truth, turns
+from examples.simulator.texts import Writer
+from examples.simulator.truth import Truth, of_customers, of_turns
 
 EARLIEST_CUSTOMER_DAYS = 720
 
@@ -57,33 +58,59 @@ def simulate(
     created_at = rows.after(start, np.sort(rng.random(profile.leads)) * history_days)
     drawn = draw(profile, rng, created_at)
     rng = generator(profile, seed, "lives")
-    lives = live(profile, rng, drawn["score"].to_numpy(), rows.days(now - created_at))
-    leads = rows.leads(drawn, lives)
-
+    lives = lives_of(profile, rng, drawn["score"].to_numpy(), rows.days(now - created_at))
+    leads = rows.leads(drawn, lives.converted, lives.closed)
+    acts = pl.DataFrame(
+        {
+            "lead_id": leads["lead_id"].gather(lives.lead),
+            "kind": lives.kind,
+            "occurred_at": rows.after(created_at.gather(lives.lead), lives.age),
+            "text": Writer(profile, generator(profile, seed, "texts")).from_leads(lives.kind),
+        }
+    )
     rng = generator(profile, seed, "customers")
     won = leads.drop_nulls("converted_at").sort("converted_at")
-    earlier = -EARLIEST_CUSTOMER_DAYS * np.sort(rng.random(profile.customers))[::-1]
-    since = np.concatenate([earlier, rows.days(won["converted_at"] - start)])
-    drawn_customers = people.draw(profile, rng, len(since))
-    fates = people.decide_fates(drawn_customers, rng, np.maximum(since, 0), history_days)
-    contacts = people.meet(profile, rng, drawn_customers, fates, np.maximum(since, 0), history_days)
-    customers = rows.customers(profile, drawn_customers, fates, start, since, won["lead_id"])
-
+    customers, contacts, customer_truth, turns = _customers(profile, rng, won, start, history_days)
     return SimulatedCrm(
         profile=profile,
         seed=seed,
         now=now,
         history_days=history_days,
         leads=leads,
-        attribute_changes=rows.attribute_changes(profile, leads, lives),
+        attribute_changes=rows.attribute_changes(profile, leads, lives.passed),
         customers=customers,
         deals=rows.deals(profile, generator(profile, seed, "deals"), drawn, leads, customers, now),
-        interactions=rows.interactions(
-            profile, generator(profile, seed, "texts"), start, leads, lives, customers, contacts
-        ),
+        interactions=rows.interactions(profile, acts, contacts),
         truth=Truth(
             leads=drawn.select("lead_id", "score", "expected_amount"),
-            customers=customer_truth(customers["customer_id"], drawn_customers, fates),
-            sentiment_turns=turns(customers["customer_id"], drawn_customers, fates, start),
+            customers=customer_truth,
+            sentiment_turns=turns,
         ),
     )
+
+
+def _customers(
+    profile: TenantProfile,
+    rng: np.random.Generator,
+    won: pl.DataFrame,
+    start: datetime,
+    history_days: int,
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The customers, those of the leads won last; their interactions, their truth, their turns."""
+    earlier = EARLIEST_CUSTOMER_DAYS * np.sort(rng.random(profile.customers) - 1)
+    since = np.concatenate([earlier, rows.days(won["converted_at"] - start)])
+    observed = np.maximum(since, 0)
+    drawn = people.draw(profile, rng, len(since))
+    fates = people.decide_fates(drawn, rng, observed, history_days)
+    met = people.meet(profile, rng, drawn, fates, observed, history_days)
+    customers = rows.customers(profile, drawn, fates, start, since, won["lead_id"])
+    contacts = pl.DataFrame(
+        {
+            "customer_id": customers["customer_id"].gather(met.customer),
+            "kind": met.kind,
+            "occurred_at": rows.after(start, met.day),
+            "text": Writer(profile, rng).from_customers(met.kind, met.sentiment, met.pain),
+        }
+    )
+    ids = customers["customer_id"]
+    return customers, contacts, of_customers(ids, drawn, fates), of_turns(ids, drawn, fates, start)

@@ -120,16 +120,16 @@ def decide_fates(
 ) -> Fates:
     """Who turns and who leaves between since (n,) and until, days since the history began."""
     n = len(since)
-    base = np.array([s.churn_per_day for s in SEGMENTS])[customers.segment]
+    base = np.array([segment.churn_per_day for segment in SEGMENTS])[customers.segment]
     base = base * PAIN_FACTOR ** customers.pains.sum(axis=1)
-    turned = since + (until - since) * rng.random(n)
-    turned[rng.random(n) >= TURNING_SHARE] = np.inf
     next_mood = (customers.mood + rng.integers(1, len(SENTIMENTS), n)) % len(SENTIMENTS)
     before, after = base * MOOD_FACTORS[customers.mood], base * MOOD_FACTORS[next_mood]
-    patience = rng.exponential(size=n)
-    churned = since + patience / before
-    late = churned > turned
-    churned[late] = (turned + (patience - before * (turned - since)) / after)[late]
+    turned = since + (until - since) * rng.random(n)
+    turned[rng.random(n) >= TURNING_SHARE] = np.inf
+    churned = since + rng.exponential(size=n) / before
+    late = np.flatnonzero(churned > turned)
+    patience = (churned[late] - turned[late]) * before[late]
+    churned[late] = turned[late] + patience / after[late]
     ends = np.minimum(churned, until)
     return Fates(
         np.where(turned < ends, turned, np.nan),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from examples.simulator.columns import Floats, Ints
-from examples.simulator.process import Counts, OpenLeads
+from examples.simulator.process import OpenLeads, each
 from examples.simulator.profile import TenantProfile
 
 
@@ -25,32 +25,25 @@ class Lives:
     kind: Ints
 
 
-def live(profile: TenantProfile, rng: np.random.Generator, score: Floats, until: Floats) -> Lives:
+def lives_of(
+    profile: TenantProfile, rng: np.random.Generator, score: Floats, until: Floats
+) -> Lives:
     """Let leads with these scores live; until: (n,) age of each, in days, at the present."""
     converted, closed, passed = (np.full(len(score), np.nan) for _ in range(3))
     leads, alive = OpenLeads.fresh(profile, score), np.arange(len(score))
-    events = []
+    happened = []
     for day in range(int(np.ceil(until.max()))):
         counts, passing = leads.live_a_day(rng)
         passed[alive[passing]] = day + rng.random(passing.sum())
-        events.append(_moments(rng, day, alive, counts))
+        kind, lead = each(counts)
+        happened.append((alive[lead], day + rng.random(len(lead)), kind))
         ended = until[alive] >= day + 1
         converts, lost = leads.decide(rng)
         converted[alive[ended & converts]] = day + 1
         closed[alive[ended & lost]] = day + 1
         leads.keep(kept := ended & ~converts & ~lost)
         alive = alive[kept]
-    lead, age, kind = (np.concatenate(parts) for parts in zip(*events, strict=True))
+    lead, age, kind = (np.concatenate(parts) for parts in zip(*happened, strict=True))
     past = age < until[lead]
     passed[passed >= until] = np.nan
     return Lives(converted, closed, passed, lead[past], age[past], kind[past])
-
-
-def _moments(
-    rng: np.random.Generator, day: int, alive: Ints, counts: Counts
-) -> tuple[Ints, Floats, Ints]:
-    """Lead, age and kind of each interaction counted on a day."""
-    kind, lead = np.nonzero(counts)
-    repeats = counts[kind, lead]
-    lead, kind = np.repeat(alive[lead], repeats), np.repeat(kind, repeats)
-    return lead, day + rng.random(len(lead)), kind

@@ -15,7 +15,7 @@ from examples.simulator import rows
 from examples.simulator.columns import Bools, Floats
 from examples.simulator.crm import SimulatedCrm
 from examples.simulator.population import draw, generator, ids, with_milestone
-from examples.simulator.process import Counts
+from examples.simulator.process import Counts, each
 from examples.simulator.standing import standing
 from examples.simulator.texts import Writer
 
@@ -148,8 +148,7 @@ class _Continuation:
         return newcomers, drawn["score"].to_numpy()
 
     def _interactions(self, counts: Counts) -> Iterator[Event]:
-        kind, lead = np.nonzero(counts)
-        kind, lead = (np.repeat(positions, counts[kind, lead]) for positions in (kind, lead))
+        kind, lead = each(counts)
         interactions = pl.DataFrame(
             {
                 "interaction_id": self._new_ids("I", len(kind)),

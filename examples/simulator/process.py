@@ -35,6 +35,13 @@ LONGEST_WINDOW = 30
 Counts = NDArray[np.int16]
 
 
+def each(counts: Counts) -> tuple[Ints, Ints]:
+    """Positions of kind and lead of every interaction counted in (kinds, n)."""
+    kind, lead = np.nonzero(counts)
+    times = counts[kind, lead]
+    return np.repeat(kind, times), np.repeat(lead, times)
+
+
 class OpenLeads:
     """n open leads in the course of one of their days; the days need not be the same one.
 

@@ -6,11 +6,9 @@ import numpy as np
 import polars as pl
 
 from examples.simulator.columns import Floats
-from examples.simulator.customers import Contacts, Customers, Fates
-from examples.simulator.history import Lives
+from examples.simulator.customers import Customers, Fates
 from examples.simulator.population import ids, with_milestone
 from examples.simulator.profile import TenantProfile
-from examples.simulator.texts import Writer
 
 TIME = pl.Datetime("us", "UTC")
 DAY_US = 86_400_000_000
@@ -21,7 +19,7 @@ PROPOSAL_AFTER, NEGOTIATION_AFTER = pl.duration(days=7), pl.duration(days=21)
 
 def after(start: datetime | pl.Series, elapsed: Floats) -> pl.Series:
     """The times that many days (n,) after start; null for nan."""
-    microseconds = pl.Series(np.floor(elapsed * DAY_US)).fill_nan(None).cast(pl.Int64)
+    microseconds = pl.Series(np.rint(elapsed * DAY_US)).fill_nan(None).cast(pl.Int64)
     return microseconds.cast(pl.Duration("us")) + start
 
 
@@ -30,23 +28,23 @@ def days(elapsed: pl.Series) -> Floats:
     return elapsed.dt.total_microseconds().to_numpy() / DAY_US
 
 
-def leads(drawn: pl.DataFrame, lives: Lives) -> pl.DataFrame:
-    """The leads as they were created, with their outcomes."""
+def leads(drawn: pl.DataFrame, converted: Floats, closed: Floats) -> pl.DataFrame:
+    """The leads as they were created, with their outcomes at these ages, nan for none."""
     created_at = drawn["created_at"]
     return drawn.select(
         "lead_id",
         "account_id",
         "created_at",
-        after(created_at, lives.converted).alias("converted_at"),
-        after(created_at, lives.closed).alias("closed_at"),
+        after(created_at, converted).alias("converted_at"),
+        after(created_at, closed).alias("closed_at"),
         "attributes",
         pl.col("created_at").alias("known_at"),
     )
 
 
-def attribute_changes(profile: TenantProfile, leads: pl.DataFrame, lives: Lives) -> pl.DataFrame:
-    """The leads that passed the milestone, as of then, in order of time."""
-    passed_at = after(leads["created_at"], lives.passed).alias("known_at")
+def attribute_changes(profile: TenantProfile, leads: pl.DataFrame, passed: Floats) -> pl.DataFrame:
+    """The leads that passed the milestone, at these ages, as of then and in order of time."""
+    passed_at = after(leads["created_at"], passed).alias("known_at")
     changed = leads.with_columns(passed_at, with_milestone(profile, pl.col("attributes")))
     return changed.drop_nulls("known_at").sort("known_at")
 
@@ -130,39 +128,21 @@ def _stage(now: datetime) -> pl.Expr:
     )
 
 
-def interactions(
-    profile: TenantProfile,
-    rng: np.random.Generator,
-    start: datetime,
-    leads: pl.DataFrame,
-    lives: Lives,
-    customers: pl.DataFrame,
-    contacts: Contacts,
-) -> pl.DataFrame:
-    """The interactions of leads and customers, with their texts, in order of time."""
-    writer = Writer(profile, rng)
+def interactions(profile: TenantProfile, *parts: pl.DataFrame) -> pl.DataFrame:
+    """The interactions of all parts, numbered in order of time.
+
+    parts: kind (position), occurred_at, and lead_id or customer_id; text where there is one.
+    """
     kinds = pl.Series([kind.name for kind in profile.kinds])
-    of_leads = pl.DataFrame(
-        {
-            "lead_id": leads["lead_id"].gather(lives.lead),
-            "customer_id": pl.repeat(None, len(lives.lead), dtype=pl.String, eager=True),
-            "kind": kinds.gather(lives.kind),
-            "occurred_at": after(leads["created_at"].gather(lives.lead), lives.age),
-            "text": writer.from_leads(lives.kind),
-        }
-    )
-    of_customers = pl.DataFrame(
-        {
-            "lead_id": pl.repeat(None, len(contacts.kind), dtype=pl.String, eager=True),
-            "customer_id": customers["customer_id"].gather(contacts.customer),
-            "kind": kinds.gather(contacts.kind),
-            "occurred_at": after(start, contacts.day),
-            "text": writer.from_customers(contacts.kind, contacts.sentiment, contacts.pain),
-        }
-    )
-    merged = pl.concat([of_leads, of_customers]).sort("occurred_at", maintain_order=True)
-    return merged.select(
-        ids(profile, "I", 1 + np.arange(len(merged))).alias("interaction_id"),
-        pl.all(),
+    texts = pl.DataFrame(schema=dict.fromkeys(("lead_id", "customer_id", "text"), pl.String))
+    merged = pl.concat([texts, *parts], how="diagonal")
+    ordered = merged.sort("occurred_at", maintain_order=True)
+    return ordered.select(
+        ids(profile, "I", 1 + np.arange(len(ordered))).alias("interaction_id"),
+        "lead_id",
+        "customer_id",
+        kinds.gather(ordered["kind"]).alias("kind"),
+        "occurred_at",
+        "text",
         pl.col("occurred_at").alias("known_at"),
     )

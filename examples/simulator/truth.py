@@ -27,7 +27,7 @@ class Truth:
     sentiment_turns: pl.DataFrame
 
 
-def customer_truth(customer_ids: pl.Series, drawn: Customers, fates: Fates) -> pl.DataFrame:
+def of_customers(customer_ids: pl.Series, drawn: Customers, fates: Fates) -> pl.DataFrame:
     """The frame Truth.customers."""
     named = [pl.when(pain).then(pl.lit(pain)) for pain in PAINS]
     pains = pl.DataFrame(drawn.pains, schema=list(PAINS))
@@ -41,7 +41,9 @@ def customer_truth(customer_ids: pl.Series, drawn: Customers, fates: Fates) -> p
     )
 
 
-def turns(customer_ids: pl.Series, drawn: Customers, fates: Fates, start: datetime) -> pl.DataFrame:
+def of_turns(
+    customer_ids: pl.Series, drawn: Customers, fates: Fates, start: datetime
+) -> pl.DataFrame:
     """The frame Truth.sentiment_turns, in order of time."""
     turned = np.flatnonzero(~np.isnan(fates.turned))
     sentiments = pl.Series(SENTIMENTS)

@@ -1,6 +1,6 @@
 """Tells the rows of a file that can be records from those that cannot, and why not."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -24,8 +24,11 @@ _EARLIEST = datetime.fromisoformat("1900-01-01T00:00:00+00:00")
 # Clocks differ, and the end of today may be tomorrow in UTC.
 _GRACE = timedelta(days=1)
 _SHOWN_CHARACTERS = 80
-_A_TIME = "a time such as 2026-02-28 or 2026-02-28 14:30"
-_A_NUMBER = "a number such as 1200.50"
+_OUTCOME_DATES = ("converted_at", "closed_at", "outcome_at")
+_READABLE = {
+    "at": "no time; expected one such as 2026-02-28 or 2026-02-28 14:30",
+    "amount": "no number; expected one such as 1200.50",
+}
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,24 @@ def check(source: Source, mapping: Mapping, now: datetime) -> Checked:
     stored = [name for name in texts.columns if name not in (*mapping.ignore, *unused)]
     fields = fields.with_columns(_column_with_nul(source, texts.select(stored)))
 
-    checks = [*_cell_checks(mapping), *_record_checks(mapping, now)]
-    failed = pl.coalesce(pl.when(check.fails).then(i) for i, check in enumerate(checks))
-    reason = pl.coalesce(
-        pl.when(pl.col("failed") == i).then(check.reason) for i, check in enumerate(checks)
-    )
-    kinds = {i: check.kind for i, check in enumerate(checks)}
-    judged = fields.with_columns(failed.alias("failed"))
-    bad = judged.filter(pl.col("failed").is_not_null()).select(
-        "line",
-        pl.col("failed").replace_strict(kinds, return_dtype=pl.String).alias("kind"),
-        reason.alias("reason"),
-    )
-    good = judged.filter(pl.col("failed").is_null()).select("line", **record(mapping))
+    good, bad = _judged(fields, [*_cell_checks(mapping), *_record_checks(mapping, now)])
+    good = good.select("line", **record(mapping))
     records, repeated = _first_of_each_id(good, mapping)
 
     rejected = _with_rows(pl.concat([bad, repeated]).sort("line"), source, texts)
     return Checked(records, pl.concat([rejected, _malformed(source)]), unused)
+
+
+def _judged(fields: pl.DataFrame, checks: Iterable[_Check]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows that pass every check; and of the others line, kind and reason, of the first."""
+    bad = [pl.DataFrame(schema={"line": pl.Int64, "kind": pl.String, "reason": pl.String})]
+    for check in checks:
+        fails = fields.select(check.fails.fill_null(value=False)).to_series()
+        if fails.any():
+            failed = fields.filter(fails)
+            bad.append(failed.select("line", pl.lit(check.kind).alias("kind"), reason=check.reason))
+            fields = fields.filter(~fails)
+    return fields, pl.concat(bad)
 
 
 def _cell_checks(mapping: Mapping) -> Iterator[_Check]:
@@ -99,13 +103,14 @@ def _cell_checks(mapping: Mapping) -> Iterator[_Check]:
             yield _Check(
                 f"{field} is missing",
                 text.is_null(),
-                pl.lit(f"{field}: the cell is empty; expected {_expected(field)}"),
+                pl.lit(f"{field}: the cell is empty; expected a value in every row"),
             )
-        if field.endswith("_at") or field == "amount":
+        readable = _READABLE.get("at" if field.endswith("_at") else field)
+        if readable is not None:
             yield _Check(
                 f"{field} cannot be read",
                 text.is_not_null() & pl.col(field).is_null(),
-                pl.format(f"{field}: '{{}}' is not {_expected(field)}", _shown(text)),
+                pl.format(f"{field}: '{{}}' is {readable}", _shown(text)),
             )
         if field == "id" or field.endswith("_id"):
             yield _Check(
@@ -146,11 +151,15 @@ def _record_checks(mapping: Mapping, now: datetime) -> Iterator[_Check]:
     match mapping:
         case LeadsMapping(outcome=outcome) if outcome is not None:
             converted, lost = says("outcome", outcome.converted), says("outcome", outcome.lost)
+            dates = [field for field in mapping.columns() if field in _OUTCOME_DATES]
             yield _Check(
                 "outcome has no date",
                 (converted & columns["converted_at"].is_null())
                 | (lost & columns["closed_at"].is_null()),
-                pl.format("outcome: '{}', but its date is empty", _shown(pl.col("outcome text"))),
+                pl.format(
+                    f"outcome: '{{}}' has no date; expected one in {' or '.join(dates)}",
+                    _shown(pl.col("outcome text")),
+                ),
             )
         case InteractionsMapping():
             yield _Check(
@@ -160,9 +169,7 @@ def _record_checks(mapping: Mapping, now: datetime) -> Iterator[_Check]:
             )
 
 
-def _first_of_each_id(
-    records: pl.DataFrame, mapping: Mapping
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _first_of_each_id(records: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The records (without line) whose id no earlier one has, and the rejected others."""
     key = records.columns[1]
     hashed = isinstance(mapping, InteractionsMapping) and mapping.id is None
@@ -184,9 +191,11 @@ def _first_of_each_id(
 def _column_with_nul(source: Source, texts: pl.DataFrame) -> pl.Series:
     """Per row the name of the first column that holds a NUL character, which JSON escapes."""
     found = [pl.lit(None, pl.String)]
-    for name in texts.columns:
+    # By position: polars would read a name such as "^a$" as a pattern.
+    for position, name in enumerate(texts.columns):
         nul = r"\u0000" if source.rows[name].dtype.is_nested() else "\0"
-        found.append(pl.when(pl.col(name).str.contains(nul, literal=True)).then(pl.lit(name)))
+        holds = pl.nth(position).str.contains(nul, literal=True)
+        found.append(pl.when(holds).then(pl.lit(name)))
     return texts.select(pl.coalesce(found)).to_series().alias("nul")
 
 
@@ -217,9 +226,3 @@ def _shown(text: pl.Expr) -> pl.Expr:
 def _time(time: pl.Expr | str) -> pl.Expr:
     expr = pl.col(time) if isinstance(time, str) else time
     return expr.dt.strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _expected(field: str) -> str:
-    if field.endswith("_at"):
-        return "a time such as 2026-02-28 or 2026-02-28 14:30"
-    return "a number such as 1200.50" if field == "amount" else "a text"

@@ -1,9 +1,10 @@
 """Which column of a file is which field of a record: what a mapping file may say."""
 
 import difflib
+import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
 import polars as pl
@@ -12,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from warehouse.errors import GalenaError
 
-TableName = Literal["leads", "interactions", "customers", "deals"]
 Values = Annotated[list[str], Field(min_length=1)]
 
 
@@ -104,7 +104,9 @@ class _Settings(_Strict):
             pl.Series([0]).cast(pl.Datetime("us")).dt.replace_time_zone(timezone)
         except pl.exceptions.PolarsError as error:
             closest = _closest(timezone, available_timezones() or ["Europe/Berlin"])
-            raise ValueError(f"there is no time zone {timezone!r}; the closest is {closest!r}") from error
+            raise ValueError(
+                f"there is no time zone {timezone!r}; the closest is {closest!r}"
+            ) from error
         return timezone
 
 
@@ -217,7 +219,7 @@ def parse_mapping(document: Any, name: str) -> Mapping:
     if not isinstance(document, dict):
         raise GalenaError(f"{name} is no mapping: it needs lines such as 'table: leads'.")
     table = document.get("table")
-    if table not in MODELS:
+    if not isinstance(table, str) or table not in MODELS:
         known = ", ".join(MODELS)
         got = f"got {table!r}" if table else "it is missing"
         raise GalenaError(f"{name}, table: {got}; expected one of {known}.")
@@ -237,13 +239,38 @@ def check_columns(mapping: Mapping, file: str, columns: Iterable[str]) -> None:
             raise GalenaError(f"{file} has no column {column!r}, named by {field}{closest}.")
 
 
+def to_yaml(mapping: Mapping) -> str:
+    """The mapping file that says what this mapping says."""
+    document = mapping.model_dump(exclude_defaults=True)
+    keys = [key for key in key_order(mapping.table) if key in document]
+    lines = [yaml_line(key, document[key]) for key in keys]
+    return "\n".join([yaml_line("table", mapping.table), *lines, ""])
+
+
+def key_order(table: str) -> list[str]:
+    """The keys of the table's mapping in the order to show them: fields before settings."""
+    settings = _Settings.model_fields
+    return [*(key for key in MODELS[table].model_fields if key not in settings), *settings]
+
+
+def yaml_line(key: str, value: Any) -> str:
+    """`key: value` on one line; a value of None leaves room for one."""
+    if value is None:
+        return f"{key}:"
+    style: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True}
+    line = yaml.safe_dump([value], width=math.inf, sort_keys=False, **style).strip()
+    if "\n" in line:
+        line = yaml.safe_dump([value], width=math.inf, default_style='"', **style).strip()
+    return f"{key}: {line[1:-1]}"
+
+
 def _first_error(error: ValidationError, model: type[Mapping]) -> str:
     # An unknown key first: it is often the misspelt one that is then missing.
     first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     place = ".".join(str(part) for part in first["loc"])
     match first["type"]:
         case "extra_forbidden":
-            parents = {"outcome": Outcome, "won": Won}
+            parents: dict[str, type[BaseModel]] = {"outcome": Outcome, "won": Won}
             parent = model if len(first["loc"]) == 1 else parents[str(first["loc"][0])]
             closest = _closest(str(first["loc"][-1]), parent.model_fields)
             return f"{place} is no key; the closest is {closest!r}"

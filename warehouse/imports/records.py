@@ -13,8 +13,6 @@ from warehouse.imports.mapping import (
     InteractionsMapping,
     LeadsMapping,
     Mapping,
-    Outcome,
-    Won,
 )
 from warehouse.imports.reading import Source
 

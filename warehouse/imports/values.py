@@ -4,6 +4,7 @@ Everything works on whole columns; a cell that cannot be read becomes null.
 """
 
 import json
+from datetime import timedelta
 
 import polars as pl
 
@@ -11,8 +12,9 @@ import polars as pl
 # parser would accept fewer.
 _DATE = r"^(\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{4})( |$)"
 _SLASHED = r"^\s*\d{1,2}/\d{1,2}/\d{4}"
-_CLOCKS = (" %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
-_ZONED_CLOCKS = (" %H:%M:%S%.f%#z", " %H:%M%#z")
+_ISO_DATE = "%Y-%m-%d"
+_CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+_OFFSET_CLOCKS = (" %H:%M:%S%.f%#z", " %H:%M%#z")
 
 _NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _COMMA_NUMBER = r"^-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"
@@ -75,15 +77,20 @@ def times(
         text.str.strip_chars()
         .str.replace(r"^([\d./-]+)(T|,? +)", "${1} ")
         .str.replace(r" ?(UTC|GMT)$", "Z")
+        .str.replace(r" ([+-]\d{2}:?\d{2})$", "$1")
     )
     stamp = stamp.set(~stamp.str.contains(_DATE), None)
-    found = pl.Series(text.name, [None], dtype=pl.Datetime("us", "UTC")).new_from_index(
-        0, len(text)
-    )
-    for form in _forms(day_first):
+    dates = (_ISO_DATE, "%d.%m.%Y", "%d/%m/%Y" if day_first else "%m/%d/%Y")
+    forms = [(date, clock) for date in dates for clock in _CLOCKS]
+    forms += [(_ISO_DATE, clock) for clock in _OFFSET_CLOCKS]
+    nothing = pl.Series([None], dtype=pl.Datetime("us", "UTC"))
+    found = nothing.new_from_index(0, len(text)).alias(text.name)
+    for date, clock in forms:
         if found.null_count() == stamp.null_count():
             break
-        read = _read_times(stamp, form, zone, end_of_day)
+        read = stamp.str.to_datetime(date + clock, time_unit="us", strict=False)
+        if clock not in _OFFSET_CLOCKS:
+            read = _localised(_last_second(read) if end_of_day and not clock else read, zone)
         found = found.zip_with(found.is_not_null(), read)
     return found
 
@@ -112,7 +119,9 @@ def json_values(column: pl.Series, *, typed: bool, decimal_comma: bool = False) 
     typed: the column's own type says what its cells are. Otherwise they are numbers if nearly all
         of them can be, the few that cannot stay texts; a column of codes (01067) has no numbers.
     """
-    if typed and (column.dtype.is_numeric() or column.dtype.is_nested() or column.dtype == pl.Boolean):
+    if typed and (
+        column.dtype.is_numeric() or column.dtype.is_nested() or column.dtype == pl.Boolean
+    ):
         return to_json(column.cast(pl.Float64) if column.dtype.is_decimal() else column)
     text = trimmed(as_text(column))
     if typed or text.str.contains(_CODE).any():
@@ -138,23 +147,15 @@ def to_json(column: pl.Series) -> pl.Series:
     return objects.str.strip_prefix('{"v":').str.strip_suffix("}").alias(column.name)
 
 
-def _forms(day_first: bool) -> list[str]:
-    dates = ("%Y-%m-%d", "%d.%m.%Y", "%d/%m/%Y" if day_first else "%m/%d/%Y")
-    local = [date + clock for date in dates for clock in ("", *_CLOCKS)]
-    return [*local[:2], *(dates[0] + clock for clock in _ZONED_CLOCKS), *local[2:]]
+def _last_second(midnight: pl.Series) -> pl.Series:
+    return midnight + timedelta(days=1, seconds=-1)
 
 
-def _read_times(stamp: pl.Series, form: str, zone: str, end_of_day: bool) -> pl.Series:
-    if form.endswith("%#z"):
-        return stamp.str.to_datetime(form, time_unit="us", strict=False)
-    time = stamp.str.to_datetime(form, time_unit="us", strict=False)
-    if end_of_day and form.endswith("%Y" if "/" in form or "." in form else "%d"):
-        time = time.dt.offset_by("1d").dt.offset_by("-1s")
-    local = _on_clock(time, zone)
-    return local.zip_with(local.is_not_null(), _on_clock(time.dt.offset_by("1h"), zone))
+def _localised(time: pl.Series, zone: str) -> pl.Series:
+    exact = _on_clock(time, zone)
+    return exact.zip_with(exact.is_not_null(), _on_clock(time + timedelta(hours=1), zone))
 
 
 def _on_clock(time: pl.Series, zone: str) -> pl.Series:
-    return time.dt.replace_time_zone(
-        zone, ambiguous="earliest", non_existent="null"
-    ).dt.convert_time_zone("UTC")
+    local = time.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    return local.dt.convert_time_zone("UTC")

@@ -1,0 +1,17 @@
+"""Runs every benchmark in a process of its own; fails when one does."""
+
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NOT_BENCHMARKS = {"__main__", "reporting"}
+
+names = [m.name for m in pkgutil.iter_modules([str(HERE)]) if m.name not in NOT_BENCHMARKS]
+failed = [
+    name
+    for name in names
+    if subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *sys.argv[1:]]).returncode
+]
+sys.exit(f"failed: {', '.join(failed)}" if failed else None)

@@ -1,0 +1,51 @@
+"""What every benchmark shares: its arguments, its table, its JSON."""
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+console = Console(soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """json: where to write the figures, if anywhere. quick: a small run that tries the code."""
+
+    json: Path | None
+    quick: bool
+
+
+def arguments(description: str | None) -> Arguments:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--json", type=Path, help="write the figures there, name: number")
+    parser.add_argument("--quick", action="store_true", help="a small run that tries the code")
+    parsed = parser.parse_args()
+    return Arguments(parsed.json, parsed.quick)
+
+
+def report(
+    title: str,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    figures: Mapping[str, float],
+    given: Arguments,
+) -> None:
+    """Print the table and the machine it was made on; write the figures when asked to."""
+    table = Table(title=title, title_justify="left")
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    for name, figure in figures.items():
+        console.print(f"{name} = {figure:,.4g}")
+    load = os.getloadavg()[0]
+    console.print(f"[dim]{os.cpu_count()} cores, load {load:.1f} at the end[/dim]")
+    if given.json:
+        given.json.write_text(json.dumps(dict(figures), indent=2) + "\n")
