@@ -64,9 +64,8 @@ def lead_model(
     )
     with database.tenant(tenant_id) as connection:
         models.link_mlflow(connection, tenant_id, version, recorded.run_id)
-        models.promote(
-            connection, tenant_id, version, "champion", actor=f"run {context.run.run_id}", why="trained"
-        )
+        actor = f"run {context.run.run_id}"
+        models.promote(connection, tenant_id, version, "champion", actor=actor, why="trained")
     mlflow.set_alias(tenant_id, "champion", recorded.run_id)
     return MaterializeResult(
         metadata={

@@ -112,10 +112,12 @@ def _scored_blocks(
     import polars as pl
 
     from ml import features, scoring
+    from ml.interactions import LOOKBACK_DAYS
     from warehouse import crm
 
     with database.reader(tenant_id) as reader:
-        for leads, interactions in crm.open_leads(reader, tenant_id, _BLOCK):
+        since = now - timedelta(days=LOOKBACK_DAYS)
+        for leads, interactions in crm.open_leads(reader, tenant_id, _BLOCK, since):
             inputs = features.build(model.spec, leads.with_columns(as_of=pl.lit(now)), interactions)
             yield _Block(leads["lead_id"], inputs, scoring.score(model, inputs))
 

@@ -1,10 +1,15 @@
 """What downstream services read: the published views of a tenant."""
 
+from typing import TYPE_CHECKING
+
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, asset
 
 from assets.lead_scores import lead_scores
 from assets.partitions import tenant_partitions
 from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from warehouse.scores import ServedScore
 
 
 @asset(
@@ -18,10 +23,7 @@ def serving(context: AssetExecutionContext, warehouse: Warehouse) -> Materialize
     with warehouse.database.tenant(tenant_id) as connection:
         published = scores.published(connection, tenant_id)
         top = scores.top(connection, tenant_id, 5)
-    lines = [
-        f"| {lead.lead_id} | {lead.score} | {lead.reasoning[0]['explanation'] if lead.reasoning else ''} |"
-        for lead in top
-    ]
+    lines = [f"| {lead.lead_id} | {lead.score} | {_strongest(lead)} |" for lead in top]
     return MaterializeResult(
         metadata={
             **{f"rows of {view}": count for view, count in published.items()},
@@ -30,3 +32,7 @@ def serving(context: AssetExecutionContext, warehouse: Warehouse) -> Materialize
             ),
         }
     )
+
+
+def _strongest(lead: "ServedScore") -> str:
+    return str(lead.reasoning[0]["explanation"]) if lead.reasoning else "not enough evidence"

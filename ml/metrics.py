@@ -72,17 +72,16 @@ def log_loss(outcome: Bools, probability: Floats) -> float:
     return float(-np.mean(np.log(np.where(outcome, bounded, 1 - bounded))))
 
 
-def calibration(
-    outcome: Bools, probability: Floats, bins: int = CALIBRATION_BINS
-) -> tuple[CalibrationPoint, ...]:
-    """Predicted against observed rates over at most `bins` bins of equal mass, ascending.
+def calibration(outcome: Bools, probability: Floats) -> tuple[CalibrationPoint, ...]:
+    """Predicted against observed rates over at most 15 bins of equal mass, ascending.
 
     Rows of equal probability share a bin, so there are fewer bins where probabilities tie.
     """
-    bin_of_row = (_mid_ranks(probability) * bins / len(probability)).astype(np.int64)
-    rows = np.bincount(bin_of_row, minlength=bins)
-    converted = np.bincount(bin_of_row, weights=outcome, minlength=bins)
-    predicted = np.bincount(bin_of_row, weights=probability, minlength=bins)
+    share_below = _mid_ranks(probability) / len(probability)
+    bin_of_row = (share_below * CALIBRATION_BINS).astype(np.int64)
+    rows = np.bincount(bin_of_row)
+    converted = np.bincount(bin_of_row, weights=outcome)
+    predicted = np.bincount(bin_of_row, weights=probability)
     return tuple(
         CalibrationPoint(
             float(predicted[b] / rows[b]),

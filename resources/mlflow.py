@@ -7,7 +7,6 @@ dagster_mlflow are imported inside functions, for loading the definitions must n
 import functools
 import os
 import shutil
-import sys
 import tempfile
 import threading
 import warnings
@@ -16,8 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 import dagster as dg
 
@@ -149,14 +147,15 @@ class MlflowTracking(dg.ConfigurableResource[None]):
 
 
 def ui_command(port: int) -> list[str]:
-    """The command that serves MLflow's pages on 127.0.0.1:port until SIGTERM, given
-    ui_environment: arguments can be read by every user of the machine, the environment not."""
-    address = ["--host", "127.0.0.1", "--port", str(port)]
-    return [sys.executable, "-m", "mlflow", "server", *address, "--workers", "1"]
+    """What `python -m` runs to show MLflow's pages on 127.0.0.1:port until SIGINT or SIGTERM.
+
+    It finds the database by ui_environment: arguments can be read by every user of the machine.
+    """
+    return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 
 def ui_environment(tracking_uri: str) -> dict[str, str]:
-    """What the environment of ui_command must contain beside the caller's own."""
+    """The variables that ui_command needs beside the caller's own."""
     return {
         **_ENVIRONMENT,
         "MLFLOW_BACKEND_STORE_URI": tracking_uri,
@@ -235,7 +234,7 @@ def _register(client: "MlflowClient", name: str, source: str, run_id: str) -> in
 
 
 def _path(file_uri: str) -> Path:
-    return Path(url2pathname(urlsplit(file_uri).path))
+    return Path(unquote(urlsplit(file_uri).path))
 
 
 def _delete_files(folder: Path) -> None:

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 score_tenant = define_asset_job(
     "score_tenant",
     selection=AssetSelection.all(),
-    partitions_def=tenant_partitions,
     description="Everything of one tenant: features, model, scores and views from its CRM records.",
 )
 

@@ -37,7 +37,9 @@ def test_the_dates_are_those_of_the_file(calls: pl.DataFrame, leads: pl.DataFram
     assert (created_at.diff().drop_nulls() > timedelta(0)).all()
     assert (created_at.dt.strftime("%b").str.to_lowercase() == calls["month"]).all()
     assert (created_at.dt.strftime("%a").str.to_lowercase() == calls["day_of_week"]).all()
-    assert created_at.dt.strftime("%Y-%m").unique(maintain_order=True).gather([0, -1]).to_list() == [
+    assert created_at.dt.strftime("%Y-%m").unique(maintain_order=True).gather(
+        [0, -1]
+    ).to_list() == [
         "2008-05",
         "2010-11",
     ]

@@ -143,13 +143,17 @@ def test_a_process_that_has_a_killed_servers_id_does_not_prevent_the_start(
 ) -> None:
     os.kill(postmaster(home), signal.SIGKILL)
     psutil.wait_procs(processes(home), timeout=60)
+    other = subprocess.Popen(["sleep", "600"])
     for path in (home / "postgres/data/postmaster.pid", *socket_folder(server).glob("*.lock")):
-        first, rest = path.read_text().split("\n", 1)
-        path.write_text(f"{os.getpid()}\n{rest}")
-        assert int(first) != os.getpid()
-    server.stop()
-    assert server.start()
-    assert execute(server.urls.app, "SELECT 1") == [(1,)]
+        rest = path.read_text().partition("\n")[2]
+        path.write_text(f"{other.pid}\n{rest}")
+    try:
+        server.stop()
+        assert server.start()
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_a_killed_client_does_not_hold_up_the_stop(server: EmbeddedPostgres, home: Path) -> None:

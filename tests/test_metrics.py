@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
@@ -12,6 +12,7 @@ pairs = st.lists(
 ).filter(lambda rows: len({outcome for outcome, _ in rows}) == 2)
 
 
+@settings(deadline=None)
 @given(pairs)
 def test_figures_are_those_of_scikit_learn(rows: list[tuple[bool, float]]) -> None:
     outcome, probability = (np.array(column) for column in zip(*rows, strict=True))
@@ -21,6 +22,7 @@ def test_figures_are_those_of_scikit_learn(rows: list[tuple[bool, float]]) -> No
     assert found.brier == pytest.approx(brier_score_loss(outcome, probability))
 
 
+@settings(deadline=None)
 @given(pairs, st.integers(0, 2**32 - 1))
 def test_the_order_of_rows_changes_no_figure(rows: list[tuple[bool, float]], seed: int) -> None:
     outcome, probability = (np.array(column) for column in zip(*rows, strict=True))

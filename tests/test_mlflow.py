@@ -247,6 +247,28 @@ def test_erasing_works_on_a_trashed_experiment_and_on_nothing(
     assert train(tracking, "acme").model_version == 1
 
 
+def test_erasing_waits_for_a_training_that_is_being_logged(
+    mlflow_url: str, tracking: MlflowTracking, client: MlflowClient
+) -> None:
+    engine = create_engine(mlflow_url)
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = :kind")
+    with ThreadPoolExecutor(max_workers=2) as pool, engine.connect() as blocker:
+        # The training halts where it registers its model, with its run and files written.
+        blocker.execute(text("LOCK TABLE registered_models IN SHARE MODE"))
+        training = pool.submit(train, tracking, "acme")
+        while not training.done() and not blocker.scalar(waiting, {"kind": "relation"}):
+            time.sleep(0.01)
+        erasure = pool.submit(tracking.erase, "acme")
+        while not erasure.done() and not blocker.scalar(waiting, {"kind": "advisory"}):
+            time.sleep(0.01)
+        blocker.rollback()
+        training.result()
+        erasure.result()
+    engine.dispose()
+    assert client.get_experiment_by_name("galena/acme") is None
+    assert places(mlflow_url, Path(tracking.artifact_root), "acme") == set()
+
+
 # In a process of its own: what it imports, prints and connects to is seen from the outside.
 TRAIN_ALONE = """
 import sys
@@ -332,7 +354,7 @@ def test_the_pages_show_a_run_keep_the_password_to_themselves_and_stop_whole(
         port = probe.getsockname()[1]
     with (tmp_path / "log").open("w") as log:
         server = psutil.Popen(
-            ui_command(port),
+            [sys.executable, "-m", *ui_command(port)],
             env=os.environ | ui_environment(mlflow_url),
             cwd=tmp_path,
             stdout=log,

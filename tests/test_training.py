@@ -94,7 +94,7 @@ def test_the_model_comes_near_the_best_possible_one(acme: Tenant, trained: Train
     rows = slice(-hold_out.windows["hold_out"].rows, None)
     best = figures(acme.label[rows], acme.true[rows])
     assert hold_out.model.auc > best.auc - 0.03
-    assert hold_out.model.log_loss < best.log_loss + 0.01
+    assert hold_out.model.log_loss < best.log_loss + 0.015
     assert hold_out.model.ece < best.ece + 0.02
     assert hold_out.model.lift10 > 2
     assert hold_out.logistic.auc > best.auc - 0.03

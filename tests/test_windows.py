@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -16,6 +16,7 @@ def days(numbers: Sequence[int]) -> NDArray[np.datetime64]:
     return np.datetime64("2025-01-01", "us") + np.array(numbers, dtype="timedelta64[D]")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 60), max_size=80),
     st.integers(0, 40),

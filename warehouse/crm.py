@@ -51,9 +51,9 @@ def counts(connection: Connection, tenant_id: str) -> dict[str, int]:
 
 
 def open_leads(
-    reader: BulkReader, tenant_id: str, block: int
+    reader: BulkReader, tenant_id: str, block: int, since: datetime
 ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
-    """The open leads and their interactions, in blocks of at most `block` leads by lead_id.
+    """The open leads and their interactions since a time, in blocks of at most `block` leads.
 
     Each block: leads (lead_id, created_at, attributes as JSON text) and interactions (lead_id,
     kind, occurred_at, known_at).
@@ -68,7 +68,7 @@ def open_leads(
         if leads.is_empty():
             return
         first, last = leads["lead_id"][0], leads["lead_id"][-1]
-        yield leads, _interactions(reader, tenant_id, first, last)
+        yield leads, _interactions(reader, tenant_id, first, last, since)
 
 
 def leads(reader: BulkReader, tenant_id: str) -> pl.DataFrame:
@@ -121,9 +121,12 @@ def newest_known_at(connection: Connection, tenant_id: str) -> datetime | None:
     return found
 
 
-def _interactions(reader: BulkReader, tenant_id: str, first: str, last: str) -> pl.DataFrame:
+def _interactions(
+    reader: BulkReader, tenant_id: str, first: str, last: str, since: datetime
+) -> pl.DataFrame:
     return reader.frame(
         "SELECT lead_id, kind, occurred_at, known_at FROM crm.interactions"
         f" WHERE tenant_id = {literal(tenant_id)}"
         f" AND lead_id BETWEEN {literal(first)} AND {literal(last)}"
+        f" AND occurred_at >= {literal(since)}"
     )

@@ -191,10 +191,9 @@ def _first_of_each_id(records: pl.DataFrame, mapping: Mapping) -> tuple[pl.DataF
 def _column_with_nul(source: Source, texts: pl.DataFrame) -> pl.Series:
     """Per row the name of the first column that holds a NUL character, which JSON escapes."""
     found = [pl.lit(None, pl.String)]
-    # By position: polars would read a name such as "^a$" as a pattern.
-    for position, name in enumerate(texts.columns):
+    for name in texts.columns:
         nul = r"\u0000" if source.rows[name].dtype.is_nested() else "\0"
-        holds = pl.nth(position).str.contains(nul, literal=True)
+        holds = pl.col(name).str.contains(nul, literal=True)
         found.append(pl.when(holds).then(pl.lit(name)))
     return texts.select(pl.coalesce(found)).to_series().alias("nul")
 

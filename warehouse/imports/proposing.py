@@ -20,8 +20,8 @@ from warehouse.imports import values
 _MOST = 0.9
 _SAMPLE = 1_000
 _MOST_OUTCOMES = 50
-_DAY_FIRST = r"^(1[3-9]|2\d|3[01])/"
-_MONTH_FIRST = r"^\d{1,2}/(1[3-9]|2\d|3[01])/"
+_DAY_FIRST = r"^(1[3-9]|2[0-9]|3[01])/"
+_MONTH_FIRST = r"^[0-9]{1,2}/(1[3-9]|2[0-9]|3[01])/"
 
 _NEEDED = {
     "id": "the column that tells each row from all others",
@@ -60,8 +60,8 @@ class Proposal:
         for key, guess in self.guesses.items():
             if guess.value is None:
                 raise GalenaError(
-                    f"{file} leaves open what {key} is: save what `galena import --propose` prints"
-                    f" for it, fill in {key} ({guess.why}), and import with --mapping."
+                    f"{file} leaves {key} open ({guess.why}): save what `galena import --propose`"
+                    f" prints for it, fill in {key}, and import with --mapping FILE."
                 )
         return mappings.parse_mapping({key: g.value for key, g in self.guesses.items()}, file)
 

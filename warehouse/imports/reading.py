@@ -76,11 +76,29 @@ def _read_parquet(path: Path, name: str) -> Source:
         with path.open("rb") as file:
             rows = pl.read_parquet(file)
             rows.columns = _unique(rows.columns)
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).splitlines()[0]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = str(error).partition("\n")[0]
         raise GalenaError(f"{name} is damaged Parquet ({reason}): export it again.") from error
+    for column in rows:
+        if _holds_bytes(column.dtype):
+            raise GalenaError(
+                f"{name}, column {column.name!r}: holds bytes; expected text, numbers or times:"
+                " write it as one of them, or leave it out."
+            )
     lines = pl.Series("line", range(1, len(rows) + 1), dtype=pl.Int64)
     return Source(name, rows, lines, _malformed([]), typed=True, decimal_comma=False)
+
+
+def _holds_bytes(kind: pl.DataType | pl.datatypes.DataTypeClass) -> bool:
+    match kind:
+        case pl.Binary():
+            return True
+        case pl.List(inner=inner) | pl.Array(inner=inner):
+            return _holds_bytes(inner)
+        case pl.Struct(fields=fields):
+            return any(_holds_bytes(field.dtype) for field in fields)
+        case _:
+            return False
 
 
 def _read_csv(path: Path, name: str) -> Source:
@@ -208,7 +226,10 @@ def _unique(header: Sequence[str]) -> list[str]:
     """The columns' names; one without gets its position, one that repeats its count."""
     names: dict[str, None] = {}
     for position, cell in enumerate(header, start=1):
-        name = without_nul(cell.strip()) or f"column {position}"
+        name = without_nul(cell.strip())
+        # As a column's name, polars takes * and ^...$ for patterns.
+        if name in ("", "*") or (name.startswith("^") and name.endswith("$")):
+            name = f"column {name or position}"
         unique, count = name, 1
         while unique in names:
             count += 1

@@ -147,7 +147,8 @@ def _attributes(source: Source, mapping: Mapping) -> pl.Series:
         )
         for name in names
     ]
-    return values.json_objects(pl.DataFrame(cells, height=len(source.rows))).alias("attributes")
+    frame = pl.DataFrame(cells) if cells else pl.DataFrame(height=len(source.rows))
+    return values.json_objects(frame).alias("attributes")
 
 
 def _lead_outcome(mapping: LeadsMapping) -> dict[str, pl.Expr]:

@@ -10,16 +10,16 @@ import polars as pl
 
 # Found at the start of any time that is read; it also keeps the year at four digits, of which the
 # parser would accept fewer.
-_DATE = r"^(\d{4}-\d{2}-\d{2}|\d{1,2}[./]\d{1,2}[./]\d{4})( |$)"
-_SLASHED = r"^\s*\d{1,2}/\d{1,2}/\d{4}"
+_DATE = r"^([0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{1,2}[./][0-9]{1,2}[./][0-9]{4})( |$)"
+_SLASHED = r"^\s*[0-9]{1,2}/[0-9]{1,2}/[0-9]{4}"
 _ISO_DATE = "%Y-%m-%d"
 _CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
 _OFFSET_CLOCKS = (" %H:%M:%S%.f%#z", " %H:%M%#z")
 
-_NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_COMMA_NUMBER = r"^-?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?$"
+_NUMBER = r"^-?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+_COMMA_NUMBER = r"^-?([0-9]+|[0-9]{1,3}(\.[0-9]{3})+)(,[0-9]+)?$"
 # Post codes, telephone numbers, the ids of other systems: digits, and no numbers.
-_CODE = r"^-?(0\d+|\d{16,})$"
+_CODE = r"^-?(0[0-9]+|[0-9]{16,})$"
 _NUMERIC_SHARE = 0.99
 
 
@@ -43,8 +43,6 @@ def as_text(column: pl.Series) -> pl.Series:
             return column.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
         case pl.Duration():
             return column.dt.to_string("iso")
-        case pl.Binary():
-            return column.bin.encode("base64")
         case dtype if dtype.is_nested():
             return to_json(column)
         case _:
@@ -75,9 +73,9 @@ def times(
     """
     stamp = (
         text.str.strip_chars()
-        .str.replace(r"^([\d./-]+)(T|,? +)", "${1} ")
+        .str.replace(r"^([0-9./-]+)(T|,? +)", "${1} ")
         .str.replace(r" ?(UTC|GMT)$", "Z")
-        .str.replace(r" ([+-]\d{2}:?\d{2})$", "$1")
+        .str.replace(r" ([+-][0-9]{2}:?[0-9]{2})$", "$1")
     )
     stamp = stamp.set(~stamp.str.contains(_DATE), None)
     dates = (_ISO_DATE, "%d.%m.%Y", "%d/%m/%Y" if day_first else "%m/%d/%Y")
@@ -102,12 +100,12 @@ def numbers(text: pl.Series, *, decimal_comma: bool = False) -> pl.Series:
     """
     bare = text.str.strip_chars()
     form = _NUMBER
-    if decimal_comma and bare.str.contains(r"^-?[\d.]+,\d+$").any():
+    if decimal_comma and bare.str.contains(r"^-?[0-9.]+,[0-9]+$").any():
         form = _COMMA_NUMBER
     written = bare.set(~bare.str.contains(form), None)
     if form == _COMMA_NUMBER:
         written = written.str.replace_all(".", "", literal=True).str.replace(",", ".")
-    if written.str.contains(r"^-?\d{1,15}$").all():
+    if written.str.contains(r"^-?[0-9]{1,15}$").all():
         return written.cast(pl.Int64)
     number = written.cast(pl.Float64, strict=False)
     return number.set(~number.is_finite(), None)
