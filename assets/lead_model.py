@@ -128,8 +128,9 @@ def _figures(hold_out: "HoldOut") -> dict[str, float]:
     """The hold-out's figures by name: of the model, and of what it has to beat."""
     return {
         **{f"hold-out {name}": value for name, value in asdict(hold_out.model).items()},
+        "hold-out window_auc": hold_out.window_auc["model"],
+        "hold-out window_auc of logistic regression": hold_out.window_auc["logistic"],
         "hold-out log_loss of logistic regression": hold_out.logistic.log_loss,
-        "hold-out auc of logistic regression": hold_out.logistic.auc,
         "hold-out log_loss of base rate": hold_out.base_rate.log_loss,
     }
 

@@ -7,6 +7,7 @@ import json
 from datetime import datetime
 
 import lightgbm as lgb
+import numpy as np
 import pandas as pd
 from sqlalchemy import URL, Engine, create_engine
 
@@ -19,9 +20,9 @@ def score(url: URL, booster_text: str, tenant_id: str, now: datetime, leads: int
     booster = lgb.Booster(model_str=booster_text)
     frame = pd.read_sql(
         "SELECT lead_id, created_at, attributes FROM crm.leads WHERE tenant_id = %(tenant)s"
-        " ORDER BY lead_id LIMIT %(leads)s",
+        " ORDER BY lead_id LIMIT %(leads)s::bigint",
         engine,
-        params={"tenant": tenant_id, "leads": leads},
+        params={"tenant": tenant_id, "leads": str(leads)},
     )
     attributes = pd.json_normalize(frame["attributes"].tolist())
     for name in attributes.select_dtypes("object"):
@@ -31,8 +32,8 @@ def score(url: URL, booster_text: str, tenant_id: str, now: datetime, leads: int
     matrix = matrix.iloc[:, : booster.num_feature()].astype(float)
     while matrix.shape[1] < booster.num_feature():
         matrix[f"missing {matrix.shape[1]}"] = float("nan")
-    probability = booster.predict(matrix.to_numpy())
-    contributions = booster.predict(matrix.to_numpy(), pred_contrib=True)
+    probability = np.asarray(booster.predict(matrix.to_numpy()))
+    contributions = np.asarray(booster.predict(matrix.to_numpy(), pred_contrib=True))
     scored = pd.DataFrame(
         {
             "lead_id": frame["lead_id"],
@@ -66,5 +67,5 @@ def _counts(engine: Engine, tenant_id: str, frame: pd.DataFrame, now: datetime) 
         .add_suffix(f" in {days} d")
         for days in WINDOWS_DAYS
     ]
-    counts = pd.concat(parts, axis=1)
+    counts: pd.DataFrame = pd.concat(parts, axis=1)
     return counts.reindex(frame["lead_id"]).fillna(0).reset_index(drop=True)

@@ -58,7 +58,7 @@ def figures(outcome: Bools, probability: Floats) -> Figures:
             "measure on a longer window"
         )
     return Figures(
-        auc=_auc(outcome, probability),
+        auc=auc(outcome, probability),
         log_loss=log_loss(outcome, probability),
         brier=float(np.mean((probability - outcome) ** 2)),
         ece=_ece(outcome, probability),
@@ -93,7 +93,7 @@ def calibration(outcome: Bools, probability: Floats) -> tuple[CalibrationPoint, 
     )
 
 
-def _auc(outcome: Bools, probability: Floats) -> float:
+def auc(outcome: Bools, probability: Floats) -> float:
     positive = int(outcome.sum())
     negative = len(outcome) - positive
     rank_sum = float(_mid_ranks(probability)[outcome].sum())

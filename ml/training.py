@@ -1,42 +1,42 @@
 """From labelled snapshots to the model that serves, and a report of what it is worth.
 
-Method. Rows stand in order of time. The figures come from a model fitted on the first 60 %,
-calibrated on the next 20 % and measured on the last 20 %, which it never saw. The model that
-serves is made in the same way one window later: fitted on the first 80 % and calibrated on the
-last 20 %, so that its probabilities know the newest conversion rate. Before every window lies a
-gap as long as the longest time that an outcome took to be known (ml.windows). A logistic
-regression, with the same windows and calibration, and the conversion rate of the calibration
-window are measured beside the model.
+Method. Rows stand in order of time. Five rolling windows share the newer half; for each a model
+is fitted on what was known when the window began, as a retraining would have been, and scores the
+window. Those scores, which no model could have learnt, give the figures, the slope of the
+calibration and the confidence. The model that serves is fitted on all rows. Its offset, like each
+window's, is set on the newest fifth of the rows it was fitted on, so that its probabilities know
+the newest conversion rate (ml.calibration). A logistic regression, made in the same way, and the
+conversion rate of that newest fifth are measured beside the model.
 
-A model of its own needs 50 converted and 50 other rows in each window that fits, and 20 and 20
-in each that calibrates or is held out. A tenant with fewer is served the base rate of its newest
-rows: as many as hold 50 of each kind, or all.
+A model of its own needs 50 converted and 50 other rows to fit the first window, 100 of each in all
+windows, and a lower log-loss than the base rate on them. A tenant without is served the base rate
+of its newest rows: as many as hold 50 of each kind, or all.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml import boosting, confidence, logistic
-from ml.calibration import platt
-from ml.metrics import Bools, CalibrationPoint, Figures, Floats, calibration, figures
-from ml.model import Evidence, Model
-from ml.scoring import score
+from ml.calibration import offset, slope
+from ml.metrics import Bools, CalibrationPoint, Figures, Floats, auc, calibration, figures
+from ml.model import ConfidenceTable, Evidence, Model, Stage
 from ml.spec import FeatureSpec
 from ml.tables import Tables
-from ml.windows import Rows, Times, split
+from ml.windows import Fold, Rows, Times, rolling
 
-FIT_SHARE, CALIBRATE_SHARE, HOLD_OUT_SHARE = 0.6, 0.2, 0.2
 FEWEST_TO_FIT = 50
-FEWEST_TO_JUDGE = 20
+FEWEST_TO_JUDGE = 100
+NEWEST_SHARE = 0.2
 
-Stage: TypeAlias = Literal["own_model", "base_rate"]
 Progress: TypeAlias = Callable[[str, float], None]
+# From rows to fit on and rows to score, the log-odds of the latter.
+Scorer: TypeAlias = Callable[[Rows, Rows], Floats]
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,26 @@ class Window:
 
 @dataclass(frozen=True)
 class HoldOut:
-    """What the procedure is worth: measured on rows that none of these models saw.
+    """What the procedure is worth: measured on windows that lay in each model's future.
 
-    windows: "fit", "calibrate" and "hold_out".
-    base_rate: the figures of the calibration window's conversion rate, given to every row.
-    importance: mean absolute contribution of each factor in log-odds, the strongest first.
+    windows: the rolling windows, oldest first.
+    base_rate: the figures of the conversion rate known when each window began.
+    window_auc: mean over the windows of the AUC within each, of "model" and "logistic". The
+        pooled AUC in the figures also rewards knowing in which window rates are high.
+    importance: mean absolute contribution of each factor in log-odds over the newest window, the
+        strongest first.
     calibration: predicted and observed rates of the model.
-    rounds: trees of the model that was measured.
+    slope: what each model's log-odds are multiplied by to mean what they say.
     """
 
-    windows: Mapping[str, Window]
+    windows: tuple[Window, ...]
     model: Figures
     logistic: Figures
     base_rate: Figures
+    window_auc: Mapping[str, float]
     importance: Mapping[str, float]
     calibration: tuple[CalibrationPoint, ...]
-    rounds: int
+    slope: float
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,13 @@ class Report:
     """How the model that serves was made, and its figures.
 
     lacking: why there is no model of the tenant's own; None where there is one.
-    windows: of the model that serves: "fit" and "calibrate", or "recent" of a base rate (absent
-        where there is not a single row).
+    fitted_on: the rows of the model that serves; None where there is not a single row.
     rounds: trees of the model that serves; 0 of a base rate.
-    hold_out: None of a base rate.
+    hold_out: None where there are too few outcomes to measure.
     """
 
     lacking: str | None
-    windows: Mapping[str, Window]
+    fitted_on: Window | None
     rounds: int
     hold_out: HoldOut | None
 
@@ -121,18 +124,11 @@ def train(
     _check(spec, matrix, label, snapshot_at, label_known_at, trained_at)
     history = _History(spec, matrix, label, snapshot_at, trained_at, horizon_days, seed)
     gap = (label_known_at - snapshot_at).max() if len(label) else np.timedelta64(0, "us")
-    judged = split(snapshot_at, gap, (FIT_SHARE, CALIBRATE_SHARE, HOLD_OUT_SHARE))
-    served = split(snapshot_at, gap, (FIT_SHARE + CALIBRATE_SHARE, HOLD_OUT_SHARE))
-    lacking = _lacking(history, judged, served)
-    if lacking:
-        trained = _base_rate(history, lacking)
+    folds = rolling(snapshot_at, gap)
+    if lacking := _lacking(history, folds):
+        trained = _base_rate(history, lacking, None)
     else:
-        progress("measuring on the hold-out", 0.0)
-        hold_out = _measured(history, *judged)
-        progress("fitting the model that serves", 0.6)
-        model, rounds = history.fitted(*served)
-        windows = history.windows(fit=served[0], calibrate=served[1])
-        trained = Trained(model, Report(None, windows, rounds, hold_out))
+        trained = _own_model(history, folds, progress)
     progress("trained", 1.0)
     return trained
 
@@ -149,21 +145,17 @@ class _History:
     horizon_days: int
     seed: int
 
-    def fitted(self, fit: Rows, calibrate: Rows) -> tuple[Model, int]:
-        """A model fitted on one window and calibrated on the next, and its rounds."""
-        raw, rounds = boosting.fit(self.spec, self.matrix[fit], self.label[fit], self.seed)
-        tables = raw.scaled(*platt(raw.raw(self.matrix[calibrate]), self.label[calibrate]))
-        return self.model("own_model", tables, np.concatenate([fit, calibrate]), calibrate), rounds
+    def tables(self, fit: Rows) -> tuple[Tables, int]:
+        """Uncalibrated tables fitted on these rows, and their rounds."""
+        return boosting.fit(self.spec, self.matrix[fit], self.label[fit], self.seed)
 
-    def model(self, stage: Stage, tables: Tables, rests_on: Rows, calibrate: Rows) -> Model:
-        known = confidence.table(tables.raw(self.matrix[calibrate]), self.label[calibrate])
-        evidence = Evidence(stage, len(rests_on), int(self.label[rests_on].sum()))
+    def model(self, stage: Stage, tables: Tables, rows: Rows, known: ConfidenceTable) -> Model:
+        evidence = Evidence(stage, len(rows), int(self.label[rows].sum()))
         return Model(self.spec, tables, known, evidence, self.trained_at, self.horizon_days)
 
-    def windows(self, **windows: Rows) -> dict[str, Window]:
-        return {name: self._window(rows) for name, rows in windows.items() if len(rows)}
-
-    def _window(self, rows: Rows) -> Window:
+    def window(self, rows: Rows) -> Window | None:
+        if not len(rows):
+            return None
         first, last = (
             time.astype("datetime64[us]").item().replace(tzinfo=UTC)
             for time in (self.snapshot_at[rows].min(), self.snapshot_at[rows].max())
@@ -171,38 +163,111 @@ class _History:
         return Window(len(rows), int(self.label[rows].sum()), first, last)
 
 
-def _measured(history: _History, fit: Rows, calibrate: Rows, hold_out: Rows) -> HoldOut:
-    model, rounds = history.fitted(fit, calibrate)
-    outcome = history.label[hold_out]
-    scores = score(model, history.matrix[hold_out])
-    strength = np.abs(scores.contributions).mean(axis=0, dtype=np.float64)
-    names = [factor.name for factor in history.spec.factors]
+@dataclass(frozen=True, eq=False)
+class _Rolled:
+    """Calibrated log-odds per window, and the slope that all windows together ask for."""
+
+    log_odds: list[Floats]
+    slope: float
+
+
+def _own_model(history: _History, folds: list[Fold], progress: Progress) -> Trained:
+    newest_tables: list[Tables] = []
+
+    def boosted(fit: Rows, score: Rows) -> Floats:
+        progress(f"window {len(newest_tables) + 1} of {len(folds)}", 0.14 * len(newest_tables))
+        newest_tables.append(history.tables(fit)[0])
+        return newest_tables[-1].raw(history.matrix[score])
+
+    def checked(fit: Rows, score: Rows) -> Floats:
+        matrix = history.matrix
+        return logistic.log_odds(history.spec, matrix[fit], history.label[fit], matrix[score])
+
+    model = _roll(history, folds, boosted)
+    progress("logistic regression beside it", 0.7)
+    check = _roll(history, folds, checked)
+    hold_out = _measured(history, folds, model, check, newest_tables[-1])
+    if hold_out.model.log_loss >= hold_out.base_rate.log_loss:
+        lacking = (
+            f"log-loss {hold_out.model.log_loss:.4f} on outcomes it had not seen, expected less "
+            f"than the base rate's {hold_out.base_rate.log_loss:.4f}"
+        )
+        return _base_rate(history, lacking, hold_out)
+    progress("fitting the model that serves", 0.8)
+    everything = np.argsort(history.snapshot_at, kind="stable")
+    raw, rounds = history.tables(everything)
+    newest = _newest(everything)
+    shift = offset(model.slope * raw.raw(history.matrix[newest]), history.label[newest])
+    outcome = np.concatenate([history.label[fold.window] for fold in folds])
+    known = confidence.table(np.concatenate(model.log_odds), outcome)
+    served = history.model("own_model", raw.scaled(model.slope, shift), everything, known)
+    return Trained(served, Report(None, history.window(everything), rounds, hold_out))
+
+
+def _roll(history: _History, folds: Sequence[Fold], scorer: Scorer) -> _Rolled:
+    """Score each window by a model of its past, calibrated with what was known as it began."""
+    raw: list[Floats] = []
+    calibrated: list[Floats] = []
+    seen = [history.label[fold.window] for fold in folds]
+    for fold in folds:
+        newest = _newest(fold.fit)
+        log_odds = scorer(fold.fit, np.concatenate([newest, fold.window]))
+        steep = slope(raw, seen[: len(raw)])
+        shift = offset(steep * log_odds[: len(newest)], history.label[newest])
+        raw.append(log_odds[len(newest) :])
+        calibrated.append(steep * raw[-1] + shift)
+    return _Rolled(calibrated, slope(raw, seen))
+
+
+def _newest(rows: Rows) -> Rows:
+    """The newest fifth of rows that stand in order of time."""
+    return rows[-max(round(NEWEST_SHARE * len(rows)), 1) :]
+
+
+def _measured(
+    history: _History, folds: Sequence[Fold], model: _Rolled, check: _Rolled, newest: Tables
+) -> HoldOut:
+    from scipy.special import expit
+
+    outcomes = [history.label[fold.window] for fold in folds]
+    outcome = np.concatenate(outcomes)
+    probability = expit(np.concatenate(model.log_odds))
+    rates = [
+        np.full(len(fold.window), history.label[_newest(fold.fit)].mean(dtype=np.float64))
+        for fold in folds
+    ]
+    strength = _importance(history, model.slope, newest, folds[-1].window)
     return HoldOut(
-        windows=history.windows(fit=fit, calibrate=calibrate, hold_out=hold_out),
-        model=figures(outcome, scores.probability),
-        logistic=figures(outcome, _logistic(history, fit, calibrate, hold_out)),
-        base_rate=figures(
-            outcome, np.full(len(hold_out), history.label[calibrate].mean(dtype=np.float64))
-        ),
-        importance={names[i]: float(strength[i]) for i in np.argsort(-strength, kind="stable")},
-        calibration=calibration(outcome, scores.probability),
-        rounds=rounds,
+        windows=tuple(w for fold in folds if (w := history.window(fold.window))),
+        model=figures(outcome, probability),
+        logistic=figures(outcome, expit(np.concatenate(check.log_odds))),
+        base_rate=figures(outcome, np.concatenate(rates)),
+        window_auc={
+            "model": _window_auc(outcomes, model.log_odds),
+            "logistic": _window_auc(outcomes, check.log_odds),
+        },
+        importance=strength,
+        calibration=calibration(outcome, probability),
+        slope=model.slope,
     )
 
 
-def _logistic(history: _History, fit: Rows, calibrate: Rows, hold_out: Rows) -> Floats:
-    """Probabilities of the hold-out by the logistic regression, calibrated like the model."""
-    from scipy.special import expit
-
-    later = np.concatenate([calibrate, hold_out])
-    matrix, label = history.matrix, history.label
-    log_odds = logistic.log_odds(history.spec, matrix[fit], label[fit], matrix[later])
-    slope, intercept = platt(log_odds[: len(calibrate)], label[calibrate])
-    probability: Floats = expit(slope * log_odds[len(calibrate) :] + intercept)
-    return probability
+def _window_auc(outcomes: Sequence[Bools], log_odds: Sequence[Floats]) -> float:
+    """The mean AUC of the windows that have outcomes of both kinds."""
+    both = [pair for pair in zip(outcomes, log_odds, strict=True) if 0 < pair[0].mean() < 1]
+    return float(np.mean([auc(outcome, score) for outcome, score in both]))
 
 
-def _base_rate(history: _History, lacking: str) -> Trained:
+def _importance(history: _History, steep: float, tables: Tables, rows: Rows) -> dict[str, float]:
+    by_feature = tables.contributions(history.matrix[rows])
+    mean = {
+        factor.name: steep * float(np.abs(by_feature[:, list(factor.features)].sum(axis=1)).mean())
+        for factor in history.spec.factors
+    }
+    return dict(sorted(mean.items(), key=lambda item: -item[1]))
+
+
+def _base_rate(history: _History, lacking: str, hold_out: HoldOut | None) -> Trained:
     """The conversion rate of the newest rows for every lead (its mean under Jeffreys' prior)."""
     newest_first = np.argsort(history.snapshot_at, kind="stable")[::-1]
     converted = np.cumsum(history.label[newest_first])
@@ -212,24 +277,24 @@ def _base_rate(history: _History, lacking: str) -> Trained:
     yes = float(history.label[recent].sum())
     base = float(np.log((yes + 0.5) / (len(recent) - yes + 0.5)))
     tables = Tables.constant(len(history.spec.features), base)
-    model = history.model("base_rate", tables, recent, recent)
-    return Trained(model, Report(lacking, history.windows(recent=recent), 0, None))
+    known = confidence.table(tables.raw(history.matrix[recent]), history.label[recent])
+    model = history.model("base_rate", tables, recent, known)
+    return Trained(model, Report(lacking, history.window(recent), 0, hold_out))
 
 
-def _lacking(history: _History, judged: list[Rows], served: list[Rows]) -> str | None:
-    """The first window with too few rows of a kind, in words; None where all have enough."""
+def _lacking(history: _History, folds: Sequence[Fold]) -> str | None:
+    """What there are too few outcomes for, in words; None where there are enough."""
+    first = folds[0].fit if folds else np.empty(0, np.intp)
+    judged = np.concatenate([first[:0], *(fold.window for fold in folds)])
     for name, rows, fewest in (
-        ("fit", judged[0], FEWEST_TO_FIT),
-        ("calibrate", judged[1], FEWEST_TO_JUDGE),
-        ("hold-out", judged[2], FEWEST_TO_JUDGE),
-        ("fit of the model that serves", served[0], FEWEST_TO_FIT),
-        ("calibrate of the model that serves", served[1], FEWEST_TO_JUDGE),
+        ("to fit a first model", first, FEWEST_TO_FIT),
+        ("to judge models by", judged, FEWEST_TO_JUDGE),
     ):
         converted = int(history.label[rows].sum())
         others = len(rows) - converted
         if min(converted, others) < fewest:
             return (
-                f"window {name}: {converted} converted and {others} other snapshots, "
+                f"{converted} converted and {others} other snapshots {name}, "
                 f"expected at least {fewest} of each"
             )
     return None

@@ -1,13 +1,14 @@
 """The `galena` command. Each error is one sentence with a way out, never a traceback."""
 
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from sqlalchemy.exc import OperationalError
+from rich.markup import escape
 
 from warehouse.errors import GalenaError
 
@@ -29,23 +30,38 @@ TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id
 
 
 def main() -> None:
-    """Run the command; exit 1 after an error, 130 after Ctrl-C."""
+    """Run the command; exit 1 after an error, 2 after a wrong call, 130 after Ctrl-C."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as ended:
-        sys.exit(ended.exit_code)
-    except typer.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+        sys.exit(app(standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
         _errors.print("Interrupted.")
         sys.exit(130)
-    except GalenaError as error:
-        _fail(str(error))
-    except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[-1]
-        _fail(f"PostgreSQL cannot be reached ({reason}): check GALENA_DATABASE_URL and the server.")
     except typer.TyperException as error:
-        _fail(f"{error.format_message()} `galena --help` shows how.")
+        # Without arguments the help has been printed, and there is nothing more to say.
+        if not error.format_message():
+            sys.exit(2)
+        _fail(f"{error.format_message().rstrip('.')}: `galena --help` shows how.", error.exit_code)
+    except Exception as error:
+        if os.environ.get("GALENA_DEBUG"):
+            raise
+        _fail(_sentence(error))
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, and the way out."""
+    from sqlalchemy.exc import OperationalError
+
+    if isinstance(error, GalenaError):
+        return str(error)
+    if isinstance(error, OperationalError):
+        reason = str(error.orig).strip().splitlines()[-1]
+        return f"PostgreSQL cannot be reached ({reason}): check GALENA_DATABASE_URL and the server."
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename} cannot be used: {error.strerror}. Mend that and try again."
+    return (
+        f"{type(error).__name__}: {error}. This is a defect of Galena: with GALENA_DEBUG=1 the"
+        " same command shows where, for a report."
+    )
 
 
 @app.command()
@@ -234,6 +250,6 @@ def _set_status(tenant: str, status: str) -> None:
     _out.print(f"Tenant {tenant} is {status}.")
 
 
-def _fail(message: str) -> None:
-    _errors.print(f"[red]Error:[/red] {message}", highlight=False)
-    sys.exit(1)
+def _fail(message: str, exit_code: int = 1) -> NoReturn:
+    _errors.print(f"[red]Error:[/red] {escape(message)}", highlight=False)
+    sys.exit(exit_code)

@@ -1,7 +1,11 @@
 """A tenant's end: everything of it erased, in PostgreSQL, MLflow and Dagster's storage."""
 
 import os
+import re
 import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dagster import DagsterInstance, RunsFilter
@@ -12,18 +16,25 @@ from orchestration.installation import Installation
 from resources.mlflow import MlflowTracking
 from warehouse import tenants
 
+# How long to wait for a process that is being ended, or for one that is about to end.
+_PATIENCE_SECONDS = 60
+
 
 def erase(found: Installation, tenant_id: str) -> dict[str, int]:
-    """Erase the tenant; return what was deleted, by place. Safe to repeat after a failure.
+    """Erase the tenant; return what was deleted, by place. Safe to repeat after a failure, and
+    beside a running `galena up`.
 
     The tenant's row goes last, so that whoever was interrupted can name the tenant again.
     """
     tenants.set_status(found.database, tenant_id, "removing")
     os.environ.update(found.environment())
     with runs.instance() as instance:
-        erased = {"Dagster runs": _erase_runs(instance, tenant_id)}
         instance.delete_dynamic_partition("tenants", tenant_id)
+        # A tick that began before may still ask for a run, or write the tenant's name down.
+        _await(lambda: not _ticks_under_way(found.settings.dagster_url))
+        erased = {"Dagster runs": _erase_runs(instance, tenant_id)}
     erased["other rows in Dagster's storage"] = _erase_traces(found.settings.dagster_url, tenant_id)
+    erased["lines of logs"] = _erase_lines(found.settings.home / "logs", tenant_id)
     MlflowTracking(
         tracking_uri=found.settings.mlflow_url,
         artifact_root=found.environment()["GALENA_MLFLOW_ARTIFACTS"],
@@ -36,33 +47,71 @@ def _erase_runs(instance: DagsterInstance, tenant_id: str) -> int:
     found = instance.get_runs(RunsFilter(tags={"dagster/partition": tenant_id}))
     for run in found:
         if not run.is_finished:
-            instance.run_coordinator.cancel_run(run.run_id)
+            _end(instance, run.run_id)
         instance.delete_run(run.run_id)
         shutil.rmtree(_logs(instance, run.run_id), ignore_errors=True)
     return len(found)
+
+
+def _end(instance: DagsterInstance, run_id: str) -> None:
+    """Return when the run has ended: a process that lives on would write its events anew."""
+    instance.run_coordinator.cancel_run(run_id)
+
+    def ended() -> bool:
+        run = instance.get_run_by_id(run_id)
+        return run is None or run.is_finished
+
+    _await(ended)
+
+
+def _await(condition: Callable[[], bool]) -> None:
+    """Return when it holds, or when nobody is left to make it so."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 def _logs(instance: DagsterInstance, run_id: str) -> Path:
     return Path(instance.storage_directory()) / run_id
 
 
-# What Dagster keeps beside runs and names a partition in: summaries per asset, the ticks of
-# sensors, and the sensors' own state. A name stands there in quotes, as JSON.
+# What Dagster keeps beside runs and names a partition in: events without a run, summaries per
+# asset, ticks of sensors, backfills. In JSON a name stands in quotes. Summaries are made anew.
 _TRACES = (
-    "DELETE FROM event_logs WHERE partition = :name OR event LIKE :quoted",
+    "DELETE FROM event_logs WHERE partition = :name",
     "DELETE FROM asset_event_tags WHERE value = :name",
     "DELETE FROM job_ticks WHERE tick_body LIKE :quoted",
     "DELETE FROM dynamic_partitions WHERE partition = :name",
+    "DELETE FROM bulk_actions WHERE body LIKE :quoted",
     "UPDATE asset_keys SET last_materialization = NULL WHERE last_materialization LIKE :quoted",
     "UPDATE asset_keys SET cached_status_data = NULL WHERE cached_status_data LIKE :quoted",
 )
 
 
 def _erase_traces(dagster_url: str, tenant_id: str) -> int:
+    with _dagster_storage(dagster_url) as connection:
+        return sum(_run(connection, statement, tenant_id) for statement in _TRACES)
+
+
+def _ticks_under_way(dagster_url: str) -> bool:
+    # One that is older was left by a daemon that was killed.
+    with _dagster_storage(dagster_url) as connection:
+        return bool(
+            connection.scalar(
+                text(
+                    "SELECT EXISTS (SELECT FROM job_ticks WHERE status = 'STARTED'"
+                    " AND timestamp > (now() AT TIME ZONE 'UTC') - interval '5 minutes')"
+                )
+            )
+        )
+
+
+@contextmanager
+def _dagster_storage(dagster_url: str) -> Iterator[Connection]:
     engine = create_engine(dagster_url)
     try:
         with engine.begin() as connection:
-            return sum(_run(connection, statement, tenant_id) for statement in _TRACES)
+            yield connection
     finally:
         engine.dispose()
 
@@ -71,3 +120,20 @@ def _run(connection: Connection, statement: str, tenant_id: str) -> int:
     parameters = {"name": tenant_id, "quoted": f'%"{tenant_id}"%'}
     used = {name: value for name, value in parameters.items() if f":{name}" in statement}
     return connection.execute(text(statement), used).rowcount
+
+
+def _erase_lines(logs: Path, tenant_id: str) -> int:
+    """Take the lines that name the tenant out of the services' logs, in place: the services have
+    them open."""
+    name = re.compile(rf"(?<![a-z0-9-]){re.escape(tenant_id)}(?![a-z0-9-])".encode())
+    erased = 0
+    for log in logs.glob("*.log"):
+        with log.open("r+b") as file:
+            lines = file.readlines()
+            kept = [line for line in lines if not name.search(line)]
+            if len(kept) < len(lines):
+                file.seek(0)
+                file.writelines(kept)
+                file.truncate()
+                erased += len(lines) - len(kept)
+    return erased

@@ -1,16 +1,16 @@
 """What the commands print: tables and lines for a terminal."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from orchestration.services import Service
 from warehouse import crm, models, scores, tenants
 from warehouse.database import Database
 from warehouse.imports import ImportReport
 from warehouse.scores import ServedScore
-from warehouse.settings import Settings
 
 _COUNTED = {
     "leads": "leads",
@@ -47,21 +47,14 @@ def score_table(tenant_id: str, leads: Sequence[ServedScore], reasons: int = 3) 
 
 def tenant_list(console: Console, database: Database) -> None:
     """The tenants and what they hold."""
-    table = Table()
-    for heading in ("tenant", "name", "status", "since"):
-        table.add_column(heading)
-    for heading in _COUNTED:
-        table.add_column(heading, justify="right")
+    table = _table("tenant", "name", "status", numbers=tuple(_COUNTED))
     for tenant in tenants.find_all(database):
-        with database.tenant(tenant.tenant_id) as connection:
-            held = crm.counts(connection, tenant.tenant_id)
-        table.add_row(
-            tenant.tenant_id,
-            tenant.name,
-            tenant.status,
-            f"{tenant.created_at:%Y-%m-%d}",
-            *(f"{held[count]:,}" for count in _COUNTED.values()),
-        )
+        held: Mapping[str, int] = {}
+        if tenant.status != "removing":
+            with database.tenant(tenant.tenant_id) as connection:
+                held = crm.counts(connection, tenant.tenant_id)
+        numbers = (f"{held[count]:,}" if held else "" for count in _COUNTED.values())
+        table.add_row(tenant.tenant_id, tenant.name, tenant.status, *numbers)
     console.print(table)
 
 
@@ -81,29 +74,39 @@ def imported(console: Console, found: ImportReport) -> None:
 
 def status(console: Console, database: Database) -> None:
     """Each tenant's model and the state of its scores."""
-    table = Table()
-    for heading in ("tenant", "status", "model", "evidence", "scores", "newest", "expired"):
-        table.add_column(heading)
+    table = _table("tenant", "status", "model", numbers=("outcomes", "scores", "expired"))
+    table.add_column("newest (UTC)", no_wrap=True)
     for tenant in tenants.find_all(database):
+        if tenant.status == "removing":
+            table.add_row(tenant.tenant_id, tenant.status)
+            continue
         with database.tenant(tenant.tenant_id) as connection:
             model = models.champion(connection, tenant.tenant_id)
             served = scores.freshness(connection, tenant.tenant_id)
         table.add_row(
             tenant.tenant_id,
             tenant.status,
-            f"version {model.version}" if model else "none yet",
-            f"{model.stage}, {model.outcomes:,} outcomes" if model else "",
+            f"{model.version}: {model.stage.replace('_', ' ')}" if model else "none yet",
+            f"{model.outcomes:,}" if model else "",
             f"{served.scores:,}",
-            f"{served.newest:%Y-%m-%d %H:%M} UTC" if served.newest else "",
             f"{served.expired:,}",
+            f"{served.newest:%Y-%m-%d %H:%M}" if served.newest else "",
         )
     console.print(table)
 
 
-def urls(console: Console, settings: Settings, port: int, started: Mapping[str, Service]) -> None:
-    """Where to look further."""
-    console.print(f"Dagster   http://127.0.0.1:{port}/asset-groups")
-    if "MLflow" in started:
-        console.print("MLflow    http://127.0.0.1:5000")
-    console.print(f"Files     {settings.home}")
+def _table(*texts: str, numbers: Sequence[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in texts:
+        table.add_column(heading, overflow="fold")
+    for heading in numbers:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def urls(console: Console, pages: Mapping[str, str], home: Path) -> None:
+    """Where to look further. pages: URLs by name."""
+    for name, url in pages.items():
+        console.print(f"{name:10}{url}")
+    console.print(f"Files     {home}", soft_wrap=True)
     console.print("SQL       `galena tenant reader TENANT` prints a URL that reads its views")

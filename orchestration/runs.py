@@ -1,21 +1,27 @@
 """Dagster's runs, as the command sees them: followed while they work, ended when orphaned."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunRecord,
+    RunsFilter,
+)
 from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from sensors.tenants import MOST_ATTEMPTS, failed_runs, runs_of
+from sensors.tenants import INTERRUPTED, MOST_ATTEMPTS, failed_runs, runs_of
 
 _STEPS = 5
 _COLUMNS = (
-    SpinnerColumn(finished_text="[green]✓[/green]"),
+    SpinnerColumn(),
     TextColumn("{task.fields[tenant_id]:16}"),
     BarColumn(bar_width=20),
     TextColumn("{task.description:16}"),
@@ -46,48 +52,66 @@ def instance() -> Iterator[DagsterInstance]:
 def fail_orphans(instance: DagsterInstance) -> None:
     """End the runs whose processes ended with an earlier `galena up`: nobody else would."""
     for run in instance.get_runs(RunsFilter(statuses=_IN_PROGRESS)):
+        instance.add_run_tags(run.run_id, INTERRUPTED)
         instance.report_run_failed(run, "Its process ended together with `galena up`.")
 
 
 def follow_first_runs(
-    console: Console, instance: DagsterInstance, tenant_ids: Sequence[str]
+    console: Console,
+    instance: DagsterInstance,
+    tenant_ids: Sequence[str],
+    check: Callable[[], None],
 ) -> list[FailedRun]:
-    """Show the first run of each tenant until all have ended; return those that failed."""
-    began = datetime.now(UTC)
+    """Show the first run of each tenant until all have ended, a line for each that has; return
+    those that failed. check: called between looks, raises when waiting is of no use."""
+    began = time.time()
     failed: list[FailedRun] = []
-    waiting = set(tenant_ids)
-    with Progress(*_COLUMNS, console=console) as progress:
-        tasks = {
+    with Progress(*_COLUMNS, console=console, transient=True) as progress:
+        waiting = {
             tenant_id: progress.add_task("waiting", total=_STEPS, tenant_id=tenant_id)
             for tenant_id in tenant_ids
         }
         while waiting:
             time.sleep(0.5)
-            for tenant_id in sorted(waiting):
-                run = _newest_run(instance, tenant_id, began)
-                if run is None:
+            check()
+            for tenant_id, task in list(waiting.items()):
+                record = _newest_run(instance, tenant_id, began)
+                if record is None:
                     continue
-                done, now_at = _steps(instance, run)
-                progress.update(tasks[tenant_id], completed=done, description=now_at)
-                if run.status in _ENDED:
-                    waiting.remove(tenant_id)
-                    progress.stop_task(tasks[tenant_id])
-                    if run.status is not DagsterRunStatus.SUCCESS:
-                        failed.append(FailedRun(tenant_id, run.run_id, _reason(instance, run)))
+                run = record.dagster_run
+                if run.status not in _ENDED:
+                    done, now_at = _steps(instance, run)
+                    progress.update(task, completed=done, description=now_at)
+                    continue
+                del waiting[tenant_id]
+                progress.remove_task(task)
+                console.print(_outcome(tenant_id, record))
+                if run.status is not DagsterRunStatus.SUCCESS:
+                    failed.append(FailedRun(tenant_id, run.run_id, _reason(instance, run)))
     return failed
 
 
-def _newest_run(instance: DagsterInstance, tenant_id: str, began: datetime) -> DagsterRun | None:
-    """The tenant's run of this start; after too many failed attempts the last of those."""
-    created_after = None if failed_runs(instance, tenant_id) >= MOST_ATTEMPTS else began
-    runs = instance.get_runs(runs_of(tenant_id, created_after=created_after), limit=1)
-    return runs[0] if runs else None
+def _newest_run(instance: DagsterInstance, tenant_id: str, began: float) -> RunRecord | None:
+    """The tenant's run, if it is under way or ended since; after too many failed attempts the
+    last of those, for there will be no other."""
+    records = instance.get_run_records(runs_of(tenant_id), limit=1)
+    if not records:
+        return None
+    ended = records[0].end_time
+    if ended is None or ended >= began or failed_runs(instance, tenant_id) >= MOST_ATTEMPTS:
+        return records[0]
+    return None
+
+
+def _outcome(tenant_id: str, record: RunRecord) -> str:
+    succeeded = record.dagster_run.status is DagsterRunStatus.SUCCESS
+    mark, word = ("[green]✓[/green]", "scored") if succeeded else ("[red]✗[/red]", "failed")
+    seconds = (record.end_time or 0) - (record.start_time or record.end_time or 0)
+    return f"{mark} {tenant_id}: {word} [dim]({seconds:.1f} s)[/dim]"
 
 
 def _steps(instance: DagsterInstance, run: DagsterRun) -> tuple[int, str]:
     """How many steps have ended, and the words for what it is at."""
-    if run.status is DagsterRunStatus.SUCCESS:
-        return _STEPS, "scored"
     stats = instance.get_run_step_stats(run.run_id)
     done = sum(step.end_time is not None for step in stats)
     at = next((step.step_key for step in stats if step.end_time is None), None)

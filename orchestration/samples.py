@@ -18,11 +18,20 @@ _SEED = 7
 
 
 def missing(database: Database) -> Iterator[tuple[str, str, Callable[[], None]]]:
-    """The sample tenants that are not there: id, description, and what creates the tenant."""
-    present = {tenant.tenant_id for tenant in tenants.find_all(database)}
+    """The sample tenants that are not there: id, description, and what creates the tenant.
+
+    One without leads is missing, too: its creation was interrupted.
+    """
+    present = {tenant.tenant_id: tenant.status for tenant in tenants.find_all(database)}
     for tenant_id, (description, tables) in _samples().items():
-        if tenant_id not in present:
-            yield tenant_id, description, partial(_create, database, tenant_id, description, tables)
+        status = present.get(tenant_id)
+        if status is None or (status == "active" and not _has_leads(database, tenant_id)):
+            yield tenant_id, description, partial(_create, database, tenant_id, tables)
+
+
+def _has_leads(database: Database, tenant_id: str) -> bool:
+    with database.tenant(tenant_id) as connection:
+        return crm.counts(connection, tenant_id)["leads"] > 0
 
 
 def _samples() -> dict[str, tuple[str, Callable[[], list[tuple[str, pl.DataFrame]]]]]:
@@ -58,12 +67,11 @@ def _simulated(profile: "TenantProfile") -> list[tuple[str, pl.DataFrame]]:
 def _create(
     database: Database,
     tenant_id: str,
-    name: str,
     tables: Callable[[], list[tuple[str, pl.DataFrame]]],
 ) -> None:
     """All in one transaction: the tenant's first run must not begin on half of its records."""
     frames = tables()
-    tenants.add(database, tenant_id, name)
+    tenants.add(database, tenant_id)
     with database.tenant(tenant_id) as connection:
         for table, frame in frames:
             crm.upsert(connection, tenant_id, table, frame)

@@ -1,35 +1,51 @@
 """Child processes that `galena up` starts: their readiness, and an end that leaves none behind."""
 
-import ctypes
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from warehouse.errors import GalenaError
 
-_PR_SET_PDEATHSIG = 1
+# A pipe tells when its writer, `galena up`, is gone in whatever way, kill -9 included. A shell in
+# the service's own process group waits for that: it reaches what the service started, too.
+_GUARDED = """\
+exec 3<&0 </dev/null
+{ trap '' TERM; read -r _ <&3; kill -TERM 0; sleep 5; kill -KILL 0; } &
+exec 3<&-
+exec "$@"
+"""
 
 
 @dataclass
 class Service:
-    """A child process with a session of its own, so that Ctrl-C reaches it through us alone."""
+    """A child process with a session of its own, so that Ctrl-C reaches it through us alone.
+
+    lifeline: the descriptor whose closing ends the process and all that it started.
+    """
 
     name: str
     process: "subprocess.Popen[bytes]"
     log: Path
+    lifeline: int
 
-    def await_ready(self, ready: Callable[[], bool], seconds: float = 90) -> None:
-        """Return once it is ready; raise with the last line it logged when it ends before."""
+    def check(self) -> None:
+        """Raise with the last line it logged when it has ended by itself."""
+        if self.process.poll() is not None:
+            raise GalenaError(
+                f"{self.name} ended by itself: {_last_line(self.log)} (see {self.log})."
+            )
+
+    def await_ready(self, ready: Callable[[], bool], seconds: float = 180) -> None:
+        """Return once it is ready."""
         deadline = time.monotonic() + seconds
         while not ready():
-            if self.process.poll() is not None:
-                raise GalenaError(f"{self.name} ended: {_last_line(self.log)} (see {self.log}).")
+            self.check()
             if time.monotonic() > deadline:
                 raise GalenaError(
                     f"{self.name} is not ready after {seconds:.0f} s: see {self.log}."
@@ -40,39 +56,42 @@ class Service:
         """Ask it to end, wait, then kill whatever is left of its process group."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self.process.wait(seconds)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
+        os.close(self.lifeline)
 
 
 def start(
     name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path
 ) -> Service:
-    """Start a Python module of this environment as a service that logs to the file."""
+    """Start a command as a service that logs to the file."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-            cwd=folder,
-            start_new_session=True,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
-        )
-    return Service(name, process, log)
+    reader, lifeline = os.pipe()
+    try:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _GUARDED, "galena", *command],
+                stdin=reader,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
+                cwd=folder,
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(lifeline)
+        raise
+    finally:
+        os.close(reader)
+    return Service(name, process, log, lifeline)
 
 
 def free_port(wanted: int) -> int:
     """The wanted port on loopback, or the next one that is free."""
-    for port in range(wanted, wanted + 100):
+    for port in range(wanted, min(wanted + 100, 65_536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -88,11 +107,6 @@ def listens(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _end_with_parent() -> None:
-    # A killed `galena up` cannot stop anyone; the kernel does it then.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _last_line(log: Path) -> str:

@@ -2,19 +2,21 @@
 
 import fcntl
 import os
-import signal
+import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from orchestration import report, runs, samples, services
 from orchestration.installation import PROJECT, Installation, check_libgomp, installation
+from orchestration.interruption import Interruption
 from warehouse import tenants
+from warehouse.embedded import EmbeddedPostgres
 from warehouse.errors import GalenaError
 from warehouse.migrate import migrate
 
@@ -25,13 +27,13 @@ if TYPE_CHECKING:
 def up(console: Console, *, port: int, with_samples: bool, once: bool, mlflow_ui: bool) -> None:
     """Start what is not running, wait for first scores, show them, and stay until Ctrl-C.
 
-    once: stop everything after showing the scores. Raises GalenaError: something did not start,
-    or a tenant's first run failed.
+    once: stop everything after showing the scores. Raises GalenaError: something did not start or
+    ended by itself, or, with once, a tenant's first run failed. Raises KeyboardInterrupt: Ctrl-C
+    before all was up.
     """
     check_libgomp()
-    with _interruptible(), ExitStack() as stack:
-        with _step(console, "PostgreSQL started"):
-            found = stack.enter_context(installation())
+    with Interruption().handled() as interruption, ExitStack() as stack, interruption.allowed():
+        found = stack.enter_context(_postgres(console))
         stack.enter_context(_only_one(found.settings.home))
         with _step(console, "Schema at the newest revision"):
             migrate(found.settings.owner_url)
@@ -42,15 +44,83 @@ def up(console: Console, *, port: int, with_samples: bool, once: bool, mlflow_ui
             instance = stack.enter_context(runs.instance())
             runs.fail_orphans(instance)
         stack.callback(runs.fail_orphans, instance)
-        port = services.free_port(port)
-        started = _start_services(console, stack, found, port, mlflow_ui)
-        _await_first_scores(console, found, instance, port)
-        report.top_leads(console, found.database)
-        report.urls(console, found.settings, port, started)
+        dagster = _free_port(console, "Dagster", port)
+        parts = [_webserver(dagster), _DAEMON]
+        pages = {"Dagster": f"http://127.0.0.1:{dagster}/asset-groups"}
+        if mlflow_ui:
+            mlflow = _free_port(console, "MLflow", 5000)
+            parts.append(_mlflow(mlflow, found.settings.mlflow_url))
+            pages["MLflow"] = f"http://127.0.0.1:{mlflow}"
+        started = _start(console, stack, interruption, found, parts)
+        _show_first_scores(console, found, instance, started, dagster, strict=once)
+        report.urls(console, pages, found.settings.home)
         if not once:
             console.print("Ctrl-C stops everything.")
             _watch(started)
     console.print("Stopped.")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One of the processes that make up a running Galena."""
+
+    name: str
+    command: Sequence[str]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str]
+
+
+_WORKSPACE = ("-w", str(PROJECT / "workspace.yaml"))
+
+# Below warnings it logs the names of tenants that come and go.
+_DAEMON = _Part(
+    "Dagster daemon",
+    [sys.executable, "-m", "dagster._daemon", "run", *_WORKSPACE, "--log-level", "warning"],
+    lambda: True,
+    {},
+)
+
+
+def _webserver(port: int) -> _Part:
+    address = ("-h", "127.0.0.1", "-p", str(port))
+    command = [sys.executable, "-m", "dagster_webserver", *_WORKSPACE, *address]
+    return _Part("Dagster webserver", command, lambda: services.listens(port), {})
+
+
+def _mlflow(port: int, tracking_uri: str) -> _Part:
+    from resources import mlflow
+
+    environment = mlflow.ui_environment(tracking_uri)
+    return _Part("MLflow", mlflow.ui_command(port), lambda: services.listens(port), environment)
+
+
+def _start(
+    console: Console,
+    stack: ExitStack,
+    interruption: Interruption,
+    found: Installation,
+    parts: Sequence[_Part],
+) -> list[services.Service]:
+    """All parts at once; `stack` stops them in the opposite order, each with a word."""
+    started = []
+    with _step(console, f"{', '.join(part.name for part in parts)} started"):
+        for part in parts:
+            log = found.settings.home / "logs" / f"{part.name.lower().replace(' ', '-')}.log"
+            environment = {**found.environment(), **part.environment}
+            with interruption.held():
+                service = services.start(part.name, part.command, log, environment, PROJECT)
+                stack.callback(_stop, console, service)
+            started.append(service)
+        for part, service in zip(parts, started, strict=True):
+            service.await_ready(part.ready)
+    return started
+
+
+def _free_port(console: Console, name: str, wanted: int) -> int:
+    port = services.free_port(wanted)
+    if port != wanted:
+        console.print(f"Port {wanted} is in use: {name} takes {port}.")
+    return port
 
 
 def _create_samples(console: Console, found: Installation) -> None:
@@ -59,70 +129,71 @@ def _create_samples(console: Console, found: Installation) -> None:
             create()
 
 
-def _start_services(
-    console: Console, stack: ExitStack, found: Installation, port: int, mlflow_ui: bool
-) -> dict[str, services.Service]:
-    """Webserver and daemon, which `stack` stops in the opposite order, each with a word."""
-    logs = found.settings.home / "logs"
-    workspace = str(PROJECT / "workspace.yaml")
-    environment = found.environment()
-    started: dict[str, services.Service] = {}
-
-    def run(name: str, command: list[str], ready: Callable[[], bool]) -> None:
-        with _step(console, f"{name} started"):
-            log = logs / f"{name.lower().replace(' ', '-')}.log"
-            service = services.start(name, command, log, environment, PROJECT)
-            stack.callback(_stop, console, service)
-            started[name] = service
-            service.await_ready(ready)
-
-    webserver = ["dagster_webserver", "-w", workspace, "-h", "127.0.0.1", "-p", str(port)]
-    run("Dagster webserver", webserver, lambda: services.listens(port))
-    daemon = ["dagster._daemon", "run", "-w", workspace]
-    run("Dagster daemon", daemon, lambda: True)
-    if mlflow_ui:
-        from resources.mlflow import ui_command
-
-        mlflow_port = services.free_port(5000)
-        run("MLflow", ui_command(mlflow_port), lambda: services.listens(mlflow_port))
-    return started
-
-
-def _await_first_scores(
-    console: Console, found: Installation, instance: "DagsterInstance", port: int
+def _show_first_scores(
+    console: Console,
+    found: Installation,
+    instance: "DagsterInstance",
+    started: Sequence[services.Service],
+    port: int,
+    *,
+    strict: bool,
 ) -> None:
+    """Wait for the tenants that have no scores yet, and show everyone's; strict: raise at the first
+    failed run, instead of saying where to see it."""
     waiting = [
         tenant.tenant_id
         for tenant in tenants.find_all(found.database)
         if tenant.status == "active" and tenants.awaits_first_run(found.database, tenant.tenant_id)
     ]
     if not waiting:
-        console.print("Starting from what is there: every tenant with records has its scores.")
-        return
-    failed = runs.follow_first_runs(console, instance, waiting)
-    if failed:
-        first = failed[0]
-        raise GalenaError(
-            f"The first run of tenant {first.tenant_id} failed: {first.reason} Start again without"
-            f" --once and see http://127.0.0.1:{port}/runs/{first.run_id}."
-        )
+        console.print("Starting from what is there: every tenant with leads has its scores.")
+    failed = runs.follow_first_runs(console, instance, waiting, lambda: _check(started))
+    report.top_leads(console, found.database)
+    for run in failed:
+        what = f"The first run of tenant {run.tenant_id} failed: {run.reason}"
+        if strict:
+            raise GalenaError(f"{what} Start again without --once to see run {run.run_id[:8]}.")
+        console.print(f"{what} See http://127.0.0.1:{port}/runs/{run.run_id}", style="red")
 
 
-def _watch(started: dict[str, services.Service]) -> None:
+def _watch(started: Sequence[services.Service]) -> None:
     """Until Ctrl-C; a service that ends by itself ends everything."""
     try:
         while True:
             time.sleep(1)
-            for service in started.values():
-                if service.process.poll() is not None:
-                    raise GalenaError(f"{service.name} ended by itself: see {service.log}.")
+            _check(started)
     except KeyboardInterrupt:
         return
+
+
+def _check(started: Sequence[services.Service]) -> None:
+    for service in started:
+        service.check()
 
 
 def _stop(console: Console, service: services.Service) -> None:
     service.stop()
     console.print(f"[dim]{service.name} stopped[/dim]")
+
+
+@contextmanager
+def _postgres(console: Console) -> Iterator[Installation]:
+    """The installation with its server, and a word on what became of the server.
+
+    After kill -9 of `galena up` the server stays, for other commands may be using it; the next
+    command attaches to it, and the last to leave stops it.
+    """
+    with ExitStack() as stack:
+        with _step(console, "PostgreSQL started"):
+            found = stack.enter_context(installation())
+        try:
+            yield found
+        finally:
+            stack.close()
+            if not found.settings.external:
+                left = EmbeddedPostgres(found.settings.home).running()
+                word = "stays, another command uses it" if left else "stopped"
+                console.print(f"[dim]PostgreSQL {word}[/dim]")
 
 
 @contextmanager
@@ -136,6 +207,7 @@ def _step(console: Console, done: str) -> Iterator[None]:
 
 @contextmanager
 def _only_one(home: Path) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
     with (home / "up.lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -149,17 +221,3 @@ def _only_one(home: Path) -> Iterator[None]:
         lock.write(str(os.getpid()))
         lock.flush()
         yield
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let a termination request end things as Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -1,7 +1,8 @@
 """Keeps the partitions equal to the tenants there are, and asks for a new tenant's first run."""
 
-from collections.abc import Sequence
-from datetime import datetime
+import hashlib
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dagster import (
@@ -35,26 +36,33 @@ score_tenant = define_asset_job(
 
 MOST_ATTEMPTS = 3
 
+# On a run that ended because everything was stopped: no fault of its own.
+INTERRUPTED = {"galena/interrupted": "true"}
+_FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+_UNDER_WAY = [
+    status for status in DagsterRunStatus if status not in (*_FAILED, DagsterRunStatus.SUCCESS)
+]
+
 
 def runs_of(
     tenant_id: str,
     *,
     statuses: Sequence[DagsterRunStatus] = (),
-    created_after: datetime | None = None,
+    tags: Mapping[str, str] = MappingProxyType({}),
 ) -> RunsFilter:
     """The runs of the whole pipeline for this tenant; without statuses, of every status."""
     return RunsFilter(
         job_name=score_tenant.name,
-        tags={"dagster/partition": tenant_id},
+        tags={"dagster/partition": tenant_id, **tags},
         statuses=statuses,
-        created_after=created_after,
     )
 
 
 def failed_runs(instance: DagsterInstance, tenant_id: str) -> int:
-    """How many runs of the whole pipeline have failed for this tenant."""
-    failed = [DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
-    return instance.get_runs_count(runs_of(tenant_id, statuses=failed))
+    """How many runs of the whole pipeline have failed for this tenant by themselves."""
+    ended = instance.get_runs_count(runs_of(tenant_id, statuses=_FAILED))
+    interrupted = runs_of(tenant_id, statuses=_FAILED, tags=INTERRUPTED)
+    return ended - instance.get_runs_count(interrupted)
 
 
 @sensor(
@@ -88,9 +96,16 @@ def tenants(context: SensorEvaluationContext, warehouse: Warehouse) -> SensorRes
 
 
 def _first_run(instance: DagsterInstance, tenant: "Tenant") -> RunRequest | None:
-    """The tenant's next attempt. Its key makes sure that an attempt is started once."""
-    failed = failed_runs(instance, tenant.tenant_id)
-    if failed >= MOST_ATTEMPTS:
+    """The tenant's next attempt, unless one is under way or too many have failed.
+
+    Its key makes sure that an attempt is started once. Dagster keeps the key beyond the run, so
+    that it must not name a tenant who may be removed.
+    """
+    tenant_id = tenant.tenant_id
+    ended = instance.get_runs_count(runs_of(tenant_id, statuses=_FAILED))
+    under_way = instance.get_runs_count(runs_of(tenant_id, statuses=_UNDER_WAY))
+    if under_way or failed_runs(instance, tenant_id) >= MOST_ATTEMPTS:
         return None
-    key = f"{tenant.tenant_id} {tenant.created_at.isoformat()} attempt {failed + 1}"
-    return RunRequest(run_key=key, partition_key=tenant.tenant_id)
+    attempt = f"{tenant_id} {tenant.created_at.isoformat()} attempt {ended + 1}"
+    key = hashlib.sha256(attempt.encode()).hexdigest()
+    return RunRequest(run_key=key, partition_key=tenant_id)

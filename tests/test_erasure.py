@@ -57,20 +57,20 @@ def test_a_removed_tenant_leaves_no_trace(found: Installation, urls: Urls) -> No
     places = (urls.superuser, found.settings.dagster_url, found.settings.mlflow_url)
     files = found.settings.home
     for place in places:
-        assert _rows_with(place, GONE), "there is something to erase"
-        assert _rows_with(place, STAYS)
-    assert _files_with(files, GONE)
-    stays = [_rows_with(place, STAYS) for place in places]
+        assert rows_with(place, GONE), "there is something to erase"
+        assert rows_with(place, STAYS)
+    assert files_with(files, GONE)
+    stays = [rows_with(place, STAYS) for place in places]
 
     erased = erasure.erase(found, GONE)
 
     assert erased["Dagster runs"] == 1
     assert erased["crm.leads"] > 0
     for place, kept in zip(places, stays, strict=True):
-        assert _rows_with(place, GONE, but=STAYS) == {}
-        assert _rows_with(place, STAYS) == kept
-    assert _files_with(files, GONE, but=STAYS) == []
-    assert _files_with(files, STAYS)
+        assert rows_with(place, GONE, but=STAYS) == {}
+        assert rows_with(place, STAYS) == kept
+    assert files_with(files, GONE, but=STAYS) == []
+    assert files_with(files, STAYS)
     assert [tenant.tenant_id for tenant in tenants.find_all(found.database)] == [STAYS]
 
 
@@ -102,7 +102,7 @@ def _score(found: Installation, tenant_id: str) -> None:
         assert result.success
 
 
-def _rows_with(url: str, word: str, but: str = "\0") -> dict[str, int]:
+def rows_with(url: str, word: str, but: str = "\0") -> dict[str, int]:
     """How many rows of each table of the database have the word in any column, and not `but`."""
     engine = create_engine(url)
     try:
@@ -110,7 +110,8 @@ def _rows_with(url: str, word: str, but: str = "\0") -> dict[str, int]:
             tables = connection.scalars(
                 text(
                     "SELECT format('%I.%I', table_schema, table_name)"
-                    " FROM information_schema.tables WHERE table_schema NOT IN ('pg_catalog', 'information_schema')"
+                    " FROM information_schema.tables"
+                    " WHERE table_schema NOT IN ('pg_catalog', 'information_schema')"
                     " AND table_type = 'BASE TABLE'"
                 )
             ).all()
@@ -125,7 +126,7 @@ def _count(connection: Connection, table: str, word: str, but: str) -> int:
     return sum(word in row.replace(but, "") for row in rows)
 
 
-def _files_with(folder: Path, word: str, but: str = "\0") -> list[str]:
+def files_with(folder: Path, word: str, but: str = "\0") -> list[str]:
     paths = [path for path in folder.rglob("*") if "postgres" not in path.parts]
     return [
         str(path)

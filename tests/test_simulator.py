@@ -244,9 +244,9 @@ def test_the_chance_to_convert_is_the_stated_one() -> None:
     leads = OpenLeads(
         profile,
         score=np.array([0.7, 0.7]),
-        age=np.array([20, 20]),
+        age=np.array([50, 50]),
         passed=np.array([True, False]),
-        quiet=np.array([2, 20]),
+        quiet=np.array([2, 40]),
         days=list(counts),
     )
     leads.live_a_day(np.random.default_rng(0))

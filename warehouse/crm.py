@@ -56,19 +56,34 @@ def open_leads(
     """The open leads and their interactions since a time, in blocks of at most `block` leads.
 
     Each block: leads (lead_id, created_at, attributes as JSON text) and interactions (lead_id,
-    kind, occurred_at, known_at).
+    kind, occurred_at, known_at). The blocks are ranges of lead_id found beforehand: with ORDER BY
+    and LIMIT, a table without statistics, such as one just imported, was sorted anew for each.
     """
+    mine = f"tenant_id = {literal(tenant_id)}"
+    is_open = f"{mine} AND converted_at IS NULL AND closed_at IS NULL"
     last = ""
-    while True:
-        leads = reader.frame(
-            "SELECT lead_id, created_at, attributes::text AS attributes FROM crm.leads"
-            f" WHERE tenant_id = {literal(tenant_id)} AND lead_id > {literal(last)}"
-            f" AND converted_at IS NULL AND closed_at IS NULL ORDER BY lead_id LIMIT {block}"
+    for upto in _ends_of_blocks(reader, is_open, block):
+        within = f"lead_id > {literal(last)} AND lead_id <= {literal(upto)}"
+        yield (
+            reader.frame(
+                "SELECT lead_id, created_at, attributes::text AS attributes FROM crm.leads"
+                f" WHERE {is_open} AND {within}"
+            ),
+            reader.frame(
+                "SELECT lead_id, kind, occurred_at, known_at FROM crm.interactions"
+                f" WHERE {mine} AND {within} AND occurred_at >= {literal(since)}"
+            ),
         )
-        if leads.is_empty():
-            return
-        first, last = leads["lead_id"][0], leads["lead_id"][-1]
-        yield leads, _interactions(reader, tenant_id, first, last, since)
+        last = upto
+
+
+def _ends_of_blocks(reader: BulkReader, condition: str, block: int) -> list[str]:
+    found = reader.frame(
+        "SELECT max(lead_id) AS upto FROM (SELECT lead_id, row_number() OVER (ORDER BY lead_id)"
+        f" AS number FROM crm.leads WHERE {condition}) numbered"
+        f" GROUP BY (number - 1) / {block} ORDER BY 1"
+    )
+    return found["upto"].to_list()
 
 
 def leads(reader: BulkReader, tenant_id: str) -> pl.DataFrame:
@@ -119,14 +134,3 @@ def newest_known_at(connection: Connection, tenant_id: str) -> datetime | None:
         {"tenant_id": tenant_id},
     )
     return found
-
-
-def _interactions(
-    reader: BulkReader, tenant_id: str, first: str, last: str, since: datetime
-) -> pl.DataFrame:
-    return reader.frame(
-        "SELECT lead_id, kind, occurred_at, known_at FROM crm.interactions"
-        f" WHERE tenant_id = {literal(tenant_id)}"
-        f" AND lead_id BETWEEN {literal(first)} AND {literal(last)}"
-        f" AND occurred_at >= {literal(since)}"
-    )

@@ -324,7 +324,9 @@ class EmbeddedPostgres:
             errors = (self._log / "startup.log").read_text(errors="replace")
             errors += latest.rpartition("LOG:  starting PostgreSQL")[2]
         # "the database system is starting up" and the like only answer those who connect early.
-        failure = r"(?:(?:FATAL|PANIC|error): +(?!the database system is)|(?=could not ))(.+)"
+        failure = (
+            r"(?:(?:FATAL|PANIC|error): ++(?!the database system is)|(?=could not |received ))(.+)"
+        )
         found = re.search(failure, errors)
         return found[1] if found else errors.strip().rpartition("\n")[2]
 

@@ -12,52 +12,32 @@ from warehouse import bulk
 from warehouse.schema import lead_score_history, lead_scores
 
 _CURRENT = [column.name for column in lead_scores.columns if column.name != "tenant_id"]
+_ENSURE_PARTITION = text("SELECT ml.ensure_history_partition(:at)")
+_ONE_AT_A_TIME = text(
+    "SELECT pg_advisory_xact_lock(hashtext('ml.lead_scores'), hashtext(:tenant_id))"
+)
 
 
-def replace_all(connection: Connection, tenant_id: str, scores: Iterator[pl.DataFrame]) -> int:
-    """Make these the tenant's scores: write them with their history, drop those of other leads.
+def replace_all(connection: Connection, tenant_id: str, scores: Iterator[pl.DataFrame]) -> None:
+    """Make these the tenant's scores, in place of all there are, and write their history.
 
     scores: blocks with the columns of ml.lead_score_history but tenant_id, all of one
-    calculated_at. Readers see the old scores until the transaction ends. Returns the number
-    written.
+    calculated_at. Readers see the old scores until the transaction ends.
     """
-    written = 0
-    calculated_at: datetime | None = None
-    for block in scores:
-        calculated_at = calculated_at or block["calculated_at"][0]
-        write(connection, tenant_id, block)
-        written += block.height
-    connection.execute(
-        text(
-            "DELETE FROM ml.lead_scores WHERE tenant_id = :tenant_id"
-            " AND calculated_at IS DISTINCT FROM :calculated_at"
-        ),
-        {"tenant_id": tenant_id, "calculated_at": calculated_at},
-    )
-    return written
-
-
-def write(connection: Connection, tenant_id: str, scores: pl.DataFrame) -> None:
-    """Write scores (columns of ml.lead_score_history but tenant_id) and their history."""
-    connection.execute(
-        text("SELECT ml.ensure_history_partition(:at)"), {"at": scores["calculated_at"][0]}
-    )
-    staging = bulk.stage(connection, lead_score_history, scores)
-    names = ", ".join(scores.columns)
-    current = ", ".join(_CURRENT)
-    assignments = ", ".join(f"{name} = EXCLUDED.{name}" for name in _CURRENT if name != "lead_id")
     parameters = {"tenant_id": tenant_id}
-    connection.exec_driver_sql(
-        f"INSERT INTO ml.lead_score_history (tenant_id, {names})"
-        f" SELECT %(tenant_id)s, {names} FROM {staging}",
-        parameters,
-    )
-    connection.exec_driver_sql(
-        f"INSERT INTO ml.lead_scores (tenant_id, {current})"
-        f" SELECT %(tenant_id)s, {current} FROM {staging}"
-        f" ON CONFLICT (tenant_id, lead_id) DO UPDATE SET {assignments}",
-        parameters,
-    )
+    connection.execute(_ONE_AT_A_TIME, parameters)
+    # Deleting and inserting a million rows took two thirds of the time of overwriting them.
+    connection.execute(text("DELETE FROM ml.lead_scores WHERE tenant_id = :tenant_id"), parameters)
+    for block in scores:
+        connection.execute(_ENSURE_PARTITION, {"at": block["calculated_at"][0]})
+        staging = bulk.stage(connection, lead_score_history, block)
+        for table, columns in (("lead_score_history", block.columns), ("lead_scores", _CURRENT)):
+            names = ", ".join(columns)
+            connection.exec_driver_sql(
+                f"INSERT INTO ml.{table} (tenant_id, {names})"
+                f" SELECT %(tenant_id)s, {names} FROM {staging}",
+                parameters,
+            )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,12 @@ _MOST_OUTCOMES = 50
 _DAY_FIRST = r"^(1[3-9]|2[0-9]|3[01])/"
 _MONTH_FIRST = r"^[0-9]{1,2}/(1[3-9]|2[0-9]|3[01])/"
 
+# Fields that files of other tables have as well, by the same names.
+_COMMON = {
+    "id", "name", "lead_id", "customer_id", "account_id", "stage", "won", "outcome", "closed_at",
+    "outcome_at", "known_at",
+}  # fmt: skip
+
 _NEEDED = {
     "id": "the column that tells each row from all others",
     "name": "the column with the customers' names",
@@ -98,6 +104,7 @@ class _Guesser:
         # Of columns that read alike, the first.
         self._names = {_normal(name): name for name in reversed([*texts])}
         self._columns: dict[str, str] = {}
+        self._known: set[str] = set()
         self._guesses: dict[str, Guess] = {}
 
         for field in self._model:
@@ -113,10 +120,11 @@ class _Guesser:
         self._note_what_is_missing()
         self._guess_settings()
 
-    def fit(self) -> tuple[bool, int, int]:
-        """How well the file fits the table: nothing needed is missing, signs, fields found."""
-        complete = all(guess.value is not None for guess in self._guesses.values())
-        return complete, len(self._signs()), len(self._columns)
+    def fit(self) -> tuple[bool, int]:
+        """How well the file fits the table: nothing it must have is missing; how much speaks for it."""
+        required = [field for field, info in self._model.items() if info.is_required()]
+        complete = all(field in self._columns for field in required)
+        return complete, len(self._signs()) + len(self._known - _COMMON)
 
     def proposal(self) -> Proposal:
         signs = ", ".join(repr(name) for name in self._signs()[:3])
@@ -135,11 +143,14 @@ class _Guesser:
             if name in self._free() and (fits is None or fits(self._texts[name])):
                 self._columns[field] = name
                 self._guesses[field] = Guess(name, "by its name")
+                self._known.add(field)
                 return
 
     def _take_by_cells(self, field: str, fits: Callable[[pl.Series], bool], why: str) -> None:
         needed = field in self._model and self._model[field].is_required()
-        if not needed or field in self._columns:
+        # A column that is named as the id and repeats refers to rows of another file.
+        refers = field == "id" and not self._names.keys().isdisjoint(self._headers["id"])
+        if not needed or field in self._columns or refers:
             return
         found = [name for name in self._free() if fits(self._texts[name])]
         if field == "id":
@@ -178,6 +189,7 @@ class _Guesser:
 
     def _take_outcome(self, field: str, value: dict[str, Any]) -> None:
         self._columns[field] = value["column"]
+        self._known.add(field)
         self._guesses[field] = Guess(value, "by its name and its values; by any other it is open")
 
     def _find_outcome(self, field: str) -> "tuple[str, _Words]":
@@ -220,7 +232,11 @@ class _Guesser:
 
     def _signs(self) -> list[str]:
         signs = set(self._headers["signs"])
-        return [name for name in self._texts if signs & set(_normal(name).split())]
+        return [
+            name
+            for name in self._texts
+            if not signs.isdisjoint([_normal(name), *_normal(name).split()])
+        ]
 
     def _telling(self) -> list[str]:
         """The free columns of leads that come with the outcome or after it."""

@@ -44,7 +44,7 @@ def as_text(column: pl.Series) -> pl.Series:
         case pl.Duration():
             return column.dt.to_string("iso")
         case dtype if dtype.is_nested():
-            return to_json(column)
+            return to_json(column).set(column.is_null(), None)
         case _:
             return column.cast(pl.String)
 
