@@ -242,6 +242,12 @@ def test_an_unknown_tenant_is_one_clear_error(both: Database, tenant_id: str) ->
         pass
 
 
+def test_a_login_that_no_policy_binds_is_refused(urls: Urls) -> None:
+    Database(urls.app).refuse_superuser()
+    with pytest.raises(GalenaError, match="row-level security"):
+        Database(urls.superuser).refuse_superuser()
+
+
 def test_erasing_a_tenant_leaves_the_others_rows(
     database: Database, urls: Urls, worker_id: str
 ) -> None:

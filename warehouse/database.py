@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, create_engine, text
 
-from warehouse.errors import TenantNotFoundError
+from warehouse.errors import GalenaError, TenantNotFoundError
 
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{1,62}")
 
@@ -73,6 +73,18 @@ class Database:
             if reader.frame("SELECT 1 FROM crm.tenants WHERE status <> 'removing'").is_empty():
                 raise TenantNotFoundError(tenant_id)
             yield reader
+
+    def refuse_superuser(self) -> None:
+        """Raise GalenaError when the login is one that PostgreSQL applies no policies to."""
+        with self._engine.connect() as connection:
+            unbound = connection.scalar(
+                text("SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user")
+            )
+        if unbound:
+            raise GalenaError(
+                "GALENA_DATABASE_URL names a login that no row-level security binds (a superuser,"
+                " or BYPASSRLS), so that tenants would not be kept apart: name galena_app's."
+            )
 
     def close(self) -> None:
         self._engine.dispose()

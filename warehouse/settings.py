@@ -91,7 +91,7 @@ def _checked(name: str, url: str) -> str:
     url = url.replace("postgresql+psycopg2://", "postgresql://", 1)
     match = LIBPQ_URL.fullmatch(url)
     try:
-        if match and conninfo_to_dict(url)["dbname"] == unquote(match[2]):
+        if match and conninfo_to_dict(url).get("dbname") == unquote(match[2]):
             return url
     except (psycopg.ProgrammingError, UnicodeDecodeError):
         pass

@@ -121,7 +121,7 @@ class _Guesser:
         self._guess_settings()
 
     def fit(self) -> tuple[bool, int]:
-        """How well the file fits the table: nothing it must have is missing; how much speaks for it."""
+        """Whether all that the table must have was found, and how much speaks for it."""
         required = [field for field, info in self._model.items() if info.is_required()]
         complete = all(field in self._columns for field in required)
         return complete, len(self._signs()) + len(self._known - _COMMON)

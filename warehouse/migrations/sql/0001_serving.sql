@@ -112,7 +112,7 @@ BEGIN
       'Share of the tenant''s scored leads with a lower probability, plus half of those that tie,'
       ' x 100: 0 to 100.');
     EXECUTE format('COMMENT ON COLUMN serving.%I.confidence IS %L', scores,
-      'One minus the width of the 90 %% interval of the conversion rate of leads scored like this'
+      'One minus the width of the 90 % interval of the conversion rate of leads scored like this'
       ' one, 0 to 1.');
     EXECUTE format('COMMENT ON COLUMN serving.%I.evidence IS %L', scores,
       'What the score rests on: stage (own_model or base_rate), outcomes it was learnt from,'
