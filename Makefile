@@ -7,7 +7,7 @@ export UV_LINK_MODE := copy
 .PHONY: run test check bench lock clean
 
 run: .venv/installed
-	$(BIN)/galena up $(if $(ONCE),--once)
+	$(BIN)/galena up --samples $(if $(ONCE),--once)
 
 test: .venv/installed
 	$(BIN)/pytest

@@ -77,7 +77,13 @@ def lead_model(
             **{name: _picture(png) for name, png in pictures.items()},
             "trees": trained.report.rounds,
             "feature set": feature_set.feature_set,
+            "feature set made by": MetadataValue.dagster_run(feature_set.run_id),
             "mlflow run id": recorded.run_id,
+            # Answers while `galena up --mlflow` runs.
+            "mlflow run": MetadataValue.url(
+                f"http://127.0.0.1:5000/#/experiments/{recorded.experiment_id}"
+                f"/runs/{recorded.run_id}"
+            ),
         }
     )
 

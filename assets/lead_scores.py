@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from dagster import AssetExecutionContext, Failure, MaterializeResult, asset
+from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataValue, asset
 
 from assets.lead_model import lead_model
 from assets.partitions import tenant_partitions
@@ -53,6 +53,7 @@ def lead_scores(context: AssetExecutionContext, warehouse: Warehouse) -> Materia
         metadata={
             "dagster/row_count": summary.leads,
             "model version": champion.version,
+            "model trained by": MetadataValue.dagster_run(champion.run_id),
             "mean probability": summary.mean_probability,
             "highest score": summary.highest_score,
             "mean confidence": summary.mean_confidence,

@@ -44,7 +44,7 @@ def log_odds(
                 ("numbers", numbers, numeric),
                 ("categories", OneHotEncoder(handle_unknown="ignore"), categorical),
             ],
-            sparse_threshold=0.0,
+            sparse_threshold=1.0,  # dense, 200,000 rows with 600 categories take 2 GB
         ),
         LogisticRegression(C=STRENGTH, max_iter=MAX_ITERATIONS),
     )

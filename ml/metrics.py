@@ -94,6 +94,10 @@ def calibration(outcome: Bools, probability: Floats) -> tuple[CalibrationPoint, 
 
 
 def auc(outcome: Bools, probability: Floats) -> float:
+    """Chance that a converted row has the higher score of a random pair; ties count one half.
+
+    outcome: (n,), of both kinds. probability: (n,), or anything that rises with it.
+    """
     positive = int(outcome.sum())
     negative = len(outcome) - positive
     rank_sum = float(_mid_ranks(probability)[outcome].sum())

@@ -123,7 +123,9 @@ def train(
     """
     _check(spec, matrix, label, snapshot_at, label_known_at, trained_at)
     history = _History(spec, matrix, label, snapshot_at, trained_at, horizon_days, seed)
-    gap = (label_known_at - snapshot_at).max() if len(label) else np.timedelta64(0, "us")
+    # Not the longest delay alone: snapshots younger than the horizon are never trained on
+    # (ml.labels), however soon their outcome is known.
+    gap = (label_known_at - snapshot_at).max(initial=np.timedelta64(horizon_days, "D"))
     folds = rolling(snapshot_at, gap)
     if lacking := _lacking(history, folds):
         trained = _base_rate(history, lacking, None)
@@ -233,7 +235,7 @@ def _measured(
     outcome = np.concatenate(outcomes)
     probability = expit(np.concatenate(model.log_odds))
     rates = [
-        np.full(len(fold.window), history.label[_newest(fold.fit)].mean(dtype=np.float64))
+        np.full(len(fold.window), expit(_rate_log_odds(history.label[_newest(fold.fit)])))
         for fold in folds
     ]
     strength = _importance(history, model.slope, newest, folds[-1].window)
@@ -268,24 +270,31 @@ def _importance(history: _History, steep: float, tables: Tables, rows: Rows) -> 
 
 
 def _base_rate(history: _History, lacking: str, hold_out: HoldOut | None) -> Trained:
-    """The conversion rate of the newest rows for every lead (its mean under Jeffreys' prior)."""
+    """The conversion rate of the newest rows for every lead."""
     newest_first = np.argsort(history.snapshot_at, kind="stable")[::-1]
     converted = np.cumsum(history.label[newest_first])
     others = np.arange(1, len(converted) + 1) - converted
     enough = int(np.searchsorted(np.minimum(converted, others), FEWEST_TO_FIT)) + 1
     recent = newest_first[:enough]
-    yes = float(history.label[recent].sum())
-    base = float(np.log((yes + 0.5) / (len(recent) - yes + 0.5)))
-    tables = Tables.constant(len(history.spec.features), base)
+    tables = Tables.constant(len(history.spec.features), _rate_log_odds(history.label[recent]))
     known = confidence.table(tables.raw(history.matrix[recent]), history.label[recent])
     model = history.model("base_rate", tables, recent, known)
     return Trained(model, Report(lacking, history.window(recent), 0, hold_out))
 
 
+def _rate_log_odds(outcome: Bools) -> float:
+    """The log-odds of the conversion rate: its mean under Jeffreys' prior, never 0 or 1."""
+    converted = float(outcome.sum())
+    return float(np.log((converted + 0.5) / (len(outcome) - converted + 0.5)))
+
+
 def _lacking(history: _History, folds: Sequence[Fold]) -> str | None:
     """What there are too few outcomes for, in words; None where there are enough."""
     first = folds[0].fit if folds else np.empty(0, np.intp)
-    judged = np.concatenate([first[:0], *(fold.window for fold in folds)])
+    windows = (fold.window for fold in folds)
+    # A window of one kind ranks nothing, and five of them, some of each, would not either.
+    telling = (window for window in windows if 0 < history.label[window].mean() < 1)
+    judged = np.concatenate([first[:0], *telling])
     for name, rows, fewest in (
         ("to fit a first model", first, FEWEST_TO_FIT),
         ("to judge models by", judged, FEWEST_TO_JUDGE),

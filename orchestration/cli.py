@@ -26,16 +26,22 @@ app.add_typer(tenant_app, name="tenant")
 _out = Console()
 _errors = Console(stderr=True, soft_wrap=True)
 
+# Typer ends with this, without a word, when a command raises KeyboardInterrupt.
+_INTERRUPTED = 130
+
 TenantId = Annotated[str, typer.Argument(metavar="TENANT", help="The tenant's id, such as acme.")]
 
 
 def main() -> None:
     """Run the command; exit 1 after an error, 2 after a wrong call, 130 after Ctrl-C."""
     try:
-        sys.exit(app(standalone_mode=False))
+        ended = app(standalone_mode=False)
+        if ended == _INTERRUPTED:
+            _errors.print("Interrupted.")
+        sys.exit(ended)
     except (KeyboardInterrupt, typer.Abort):
         _errors.print("Interrupted.")
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     except typer.TyperException as error:
         # Without arguments the help has been printed, and there is nothing more to say.
         if not error.format_message():

@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -398,23 +399,21 @@ def test_passwords_do_not_reach_the_log(server: EmbeddedPostgres, home: Path) ->
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
-def test_an_ordinary_user_runs_a_server(tmp_path: Path) -> None:
+def test_an_ordinary_user_runs_a_server() -> None:
     nobody = 65534
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.owner() == "root" and str(folder).startswith("/tmp/pytest"):
-            folder.chmod(folder.stat().st_mode | 0o011)
-    home = tmp_path / "home"
-    home.mkdir()
-    os.chown(home, nobody, nobody)
-    # A fork and not a new interpreter, whose files that user may not be allowed to read.
-    child = os.fork()
-    if child == 0:
-        os._exit(_serve_as(nobody, home))
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert (home / "postgres/data").stat().st_uid == nobody
-    # Root would not find the user's files its own, and says so.
-    with pytest.raises(EmbeddedPostgresError, match="run as that user"):
-        EmbeddedPostgres(home).start()
+    # Not in tmp_path, which is closed to other users.
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        home = Path(folder)
+        os.chown(home, nobody, nobody)
+        # A fork and not a new interpreter, whose files that user may not be allowed to read.
+        child = os.fork()
+        if child == 0:
+            os._exit(_serve_as(nobody, home))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (home / "postgres/data").stat().st_uid == nobody
+        # Root would not find the user's files its own, and says so.
+        with pytest.raises(EmbeddedPostgresError, match="run as that user"):
+            EmbeddedPostgres(home).start()
 
 
 def _serve_as(user: int, home: Path) -> int:

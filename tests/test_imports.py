@@ -1,6 +1,8 @@
 """A file's rows become records: each one is written, unchanged, or set aside with the reason."""
 
+import itertools
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -14,14 +16,17 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import IntegrityError
 
+from tests.conftest import in_database
 from warehouse import tenants
 from warehouse.database import Database
+from warehouse.embedded import Urls
 from warehouse.errors import GalenaError, TenantNotFoundError
 from warehouse.imports import ImportReport, import_file
 from warehouse.imports.mapping import parse_mapping
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LEADS: dict[str, Any] = {"table": "leads", "id": "id", "created_at": "created"}
+_numbers = itertools.count(1)
 OUTCOME = {"column": "y", "converted": ["yes"], "lost": ["no"]}
 
 
@@ -31,7 +36,7 @@ class Acme:
 
     database: Database
     folder: Path
-    tenant_id: str = "acme"
+    tenant_id: str
 
     def csv(self, *lines: str, name: str = "file.csv") -> Path:
         path = self.folder / name
@@ -54,10 +59,19 @@ class Acme:
         return [row for (row,) in self.rows("SELECT attributes FROM crm.leads ORDER BY lead_id")]
 
 
+@pytest.fixture(scope="module")
+def shared(server: Urls, new_database: Callable[[str], str]) -> Iterator[Database]:
+    """One database for the tests of this module, which have a tenant each."""
+    found = Database(in_database(server, new_database("template")).app)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def acme(database: Database, tmp_path: Path) -> Acme:
-    tenants.add(database, "acme")
-    return Acme(database, tmp_path)
+def acme(shared: Database, tmp_path: Path) -> Acme:
+    tenant_id = f"acme-{next(_numbers)}"
+    tenants.add(shared, tenant_id)
+    return Acme(shared, tmp_path, tenant_id)
 
 
 @pytest.mark.parametrize(
@@ -459,15 +473,20 @@ def test_a_changed_file_changes_what_differs(acme: Acme) -> None:
 
 
 def test_another_tenant_sees_and_loses_nothing(acme: Acme) -> None:
-    tenants.add(acme.database, "other")
-    other = Acme(acme.database, acme.folder, "other")
+    other_id = f"{acme.tenant_id}-other"
+    tenants.add(acme.database, other_id)
+    other = Acme(acme.database, acme.folder, other_id)
     other.imports(acme.csv("id,created", "1,2026-01-05", "2,"))
     acme.imports(acme.csv("id,created", "1,2026-01-06"))
     assert other.rows("SELECT created_at FROM crm.leads") == [(datetime(2026, 1, 5, tzinfo=UTC),)]
     assert other.rows("SELECT count(*) FROM crm.rejected_rows") == [(1,)]
 
 
-def test_a_failure_leaves_nothing_half_done(acme: Acme, owner_url: str) -> None:
+def test_a_failure_leaves_nothing_half_done(
+    database: Database, owner_url: str, tmp_path: Path
+) -> None:
+    tenants.add(database, "acme")
+    acme = Acme(database, tmp_path, "acme")
     engine = create_engine(owner_url)
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE crm.rejected_rows ADD CHECK (reason = '')"))
@@ -492,14 +511,14 @@ def test_the_tenant_must_be_there(acme: Acme) -> None:
 def test_the_table_told_must_be_that_of_the_mapping(acme: Acme) -> None:
     path, mapping = acme.csv("id,created", "1,2026-01-05"), parse_mapping(LEADS, "mapping")
     with pytest.raises(GalenaError, match="is for leads, not for deals"):
-        import_file(acme.database, "acme", path, mapping, table="deals", now=NOW)
+        import_file(acme.database, acme.tenant_id, path, mapping, table="deals", now=NOW)
 
 
 def test_progress_goes_from_nothing_to_all(acme: Acme) -> None:
     told: list[tuple[str, float]] = []
     path, mapping = acme.csv("id,created", "1,2026-01-05"), parse_mapping(LEADS, "mapping")
     import_file(
-        acme.database, "acme", path, mapping, now=NOW,
+        acme.database, acme.tenant_id, path, mapping, now=NOW,
         progress=lambda step, share: told.append((step, share)),
     )  # fmt: skip
     assert told[0] == ("reading", 0.0)
@@ -601,7 +620,7 @@ def test_progress_goes_from_nothing_to_all(acme: Acme) -> None:
 def test_what_crms_export_needs_no_mapping(
     acme: Acme, lines: list[str], meant: dict[str, Any]
 ) -> None:
-    report = import_file(acme.database, "acme", acme.csv(*lines), now=NOW)
+    report = import_file(acme.database, acme.tenant_id, acme.csv(*lines), now=NOW)
     assert report.mapping == parse_mapping(meant, "meant")
     assert (report.written, report.rejected) == (len(lines) - 1, {})
 
@@ -609,7 +628,7 @@ def test_what_crms_export_needs_no_mapping(
 def test_what_is_not_found_ends_an_import_without_mapping(acme: Acme) -> None:
     path = acme.csv("id,created,y", "1,2026-01-05,yes", "2,2026-01-05,no")
     with pytest.raises(GalenaError, match=r"^file\.csv leaves outcome_at open .* --mapping FILE"):
-        import_file(acme.database, "acme", path, now=NOW)
+        import_file(acme.database, acme.tenant_id, path, now=NOW)
     assert acme.rows("SELECT * FROM crm.leads") == []
 
 

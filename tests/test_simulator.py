@@ -26,6 +26,7 @@ from examples.simulator import (
     simulate,
 )
 from examples.simulator.process import FADING, FADING_LIMIT, LOSS_PER_DAY, OpenLeads
+from examples.simulator.standing import standing
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 START = NOW - timedelta(days=180)
@@ -288,6 +289,12 @@ def test_customers_leave_at_the_stated_rate(crm: SimulatedCrm) -> None:
     left, rate = expected["left"].count(), float(expected["rate"].sum())
     assert left > 100
     assert abs(left - rate) < 4 * np.sqrt(rate)
+    angry = customers.filter(pl.col("to") == "negative").select(
+        rate=pl.col("churn_per_day") * days[1], left="churned_at"
+    )
+    left, rate = angry["left"].count(), float(angry["rate"].sum())
+    assert left > 10
+    assert abs(left - rate) < 4 * np.sqrt(rate)
 
 
 def test_deals_bring_what_is_expected_of_them_on_average(crm: SimulatedCrm) -> None:
@@ -394,6 +401,28 @@ def test_the_oracle_is_exact_where_nothing_happens() -> None:
     assert given == pytest.approx(expected)
 
 
+def test_leads_stand_where_their_rows_say(crm: SimulatedCrm) -> None:
+    leads = open_at(crm, SNAPSHOT).filter(pl.col("created_at") < SNAPSHOT - timedelta(days=3))[::40]
+    found = standing(crm, leads["lead_id"], SNAPSHOT)
+    kinds = [kind.name for kind in ACME.kinds]
+    counts = np.zeros_like(found.days)
+    quiet = []
+    for position, (lead_id, created_at) in enumerate(leads.select("lead_id", "created_at").rows()):
+        today = (SNAPSHOT - created_at) // timedelta(days=1)
+        acts = crm.interactions.filter(lead_id=lead_id).filter(pl.col("occurred_at") < SNAPSHOT)
+        ago = [today - (at - created_at) // timedelta(days=1) for at in acts["occurred_at"]]
+        for days, kind in zip(ago, acts["kind"], strict=True):
+            if days <= 30:
+                counts[days, kinds.index(kind), position] += 1
+        quiet.append(min([days - 1 for days in ago if days > 0], default=today))
+    assert counts.sum() > 100
+    assert (found.days == counts).all()
+    going, acts_today, _ = found.finish_day(ACME, np.random.default_rng(0))
+    idle = ~(acts_today + counts[0]).any(axis=0)
+    expected = np.where(idle, np.array(quiet) + 1, 0)
+    assert np.minimum(going.quiet, 30).tolist() == np.minimum(expected, 30).tolist()
+
+
 def test_the_oracle_refuses_a_lead_that_is_not_open(crm: SimulatedCrm) -> None:
     lost = crm.leads.drop_nulls("closed_at").head(1)
     with pytest.raises(ValueError, match=f"{lost['lead_id'][0]} is not open"):
@@ -473,6 +502,20 @@ def test_live_changes_convert_as_many_as_the_oracle_expects(crm: SimulatedCrm) -
         if change.row.get("converted_at")
     }
     assert abs(standard_errors(len(converted & set(leads)), chances)) < 4
+
+
+def test_new_leads_convert_as_those_before_them_did(crm: SimulatedCrm) -> None:
+    months = [START + month * MONTH for month in range(6)]
+    soon = [
+        crm.leads.filter(pl.col("created_at") >= month, pl.col("converted_at") < month + MONTH)
+        for month in months
+    ]
+    expected = sum(map(len, soon)) / len(soon)
+    known = set(crm.leads["lead_id"])
+    changes = a_month(live_changes(crm, 5, NOW, 1.0), ACME.leads / 180)
+    new = [c for c in changes if c.table == "leads" and c.row["lead_id"] not in known]
+    converted = sum(change.row["converted_at"] is not None for change in new)
+    assert abs(converted - expected) < 4 * np.sqrt(expected)
 
 
 def a_month(changes: Any, new_leads_per_day: float) -> list[Change]:

@@ -4,18 +4,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from ml import logistic
-from ml.calibration import platt
 from ml.metrics import figures
 from ml.model import dumps
 from ml.scoring import score
 from ml.spec import OTHER, Column, FeatureSpec
-from ml.training import Trained, train
+from ml.training import HoldOut, Trained, train
 
 INDUSTRIES = (*"abcdef", OTHER)
 CITIES = (*(f"city {i}" for i in range(60)), OTHER)
@@ -56,6 +56,11 @@ class Tenant:
             seed=seed,
         )
 
+    def hold_out(self) -> HoldOut:
+        found = self.train().report.hold_out
+        assert found is not None
+        return found
+
     def take(self, rows: NDArray[np.intp] | slice) -> "Tenant":
         return Tenant(*(values[rows] for values in vars(self).values()))
 
@@ -88,23 +93,33 @@ def trained(acme: Tenant) -> Trained:
     return acme.train()
 
 
-def test_the_model_comes_near_the_best_possible_one(acme: Tenant, trained: Trained) -> None:
-    hold_out = trained.report.hold_out
-    assert hold_out is not None
-    rows = slice(-hold_out.windows["hold_out"].rows, None)
+@pytest.fixture(scope="module")
+def hold_out(trained: Trained) -> HoldOut:
+    assert trained.report.hold_out is not None
+    return trained.report.hold_out
+
+
+def judged(hold_out: HoldOut) -> int:
+    """How many of a tenant's rows, the newest, are in windows."""
+    return sum(window.rows for window in hold_out.windows)
+
+
+def test_the_model_comes_near_the_best_possible_one(acme: Tenant, hold_out: HoldOut) -> None:
+    rows = slice(-judged(hold_out), None)
     best = figures(acme.label[rows], acme.true[rows])
     assert hold_out.model.auc > best.auc - 0.03
+    assert hold_out.window_auc["model"] > best.auc - 0.03
     assert hold_out.model.log_loss < best.log_loss + 0.015
     assert hold_out.model.ece < best.ece + 0.02
     assert hold_out.model.lift10 > 2
     assert hold_out.logistic.auc > best.auc - 0.03
+    assert hold_out.window_auc["logistic"] > best.auc - 0.03
     assert hold_out.base_rate.log_loss > hold_out.model.log_loss + 0.02
-    assert hold_out.base_rate.auc == 0.5
+    assert hold_out.slope == pytest.approx(1, abs=0.2)
 
 
-def test_what_has_no_effect_ranks_last(trained: Trained) -> None:
-    assert trained.report.hold_out is not None
-    importance = trained.report.hold_out.importance
+def test_what_has_no_effect_ranks_last(hold_out: HoldOut) -> None:
+    importance = hold_out.importance
     assert set(list(importance)[:3]) == {"seats", "budget", "industry"}
     assert importance["age of the lead"] == 0
     assert list(importance.values()) == sorted(importance.values(), reverse=True)
@@ -114,71 +129,126 @@ def test_categories_are_sets_and_no_numbers() -> None:
     """Every other city converts well: seen as a number, the city would say little."""
     random = np.random.default_rng(8)
     cities = tenant(12_000)
-    even = cities.matrix[:, CITY] % 2 == 0
-    cities = replace(cities, label=random.random(12_000) < np.where(even, 0.35, 0.05))
-    hold_out = cities.train().report.hold_out
-    assert hold_out is not None
-    best = figures(cities.label[-1_500:], np.where(even, 0.35, 0.05)[-1_500:])
-    assert hold_out.model.auc > best.auc - 0.03
+    rate = np.where(cities.matrix[:, CITY] % 2 == 0, 0.35, 0.05)
+    cities = replace(cities, label=random.random(12_000) < rate)
+    hold_out = cities.hold_out()
+    rows = slice(-judged(hold_out), None)
+    assert hold_out.window_auc["model"] > figures(cities.label[rows], rate[rows]).auc - 0.03
     assert next(iter(hold_out.importance)) == "city"
 
 
-def test_without_any_effect_scores_hardly_differ() -> None:
+@pytest.mark.parametrize("seed", [4, 5, 6])
+def test_a_model_that_beats_no_base_rate_does_not_serve(seed: int) -> None:
     blind = tenant(6_000)
-    blind = replace(blind, label=np.random.default_rng(4).random(6_000) < 0.2)
-    model = blind.train().model
-    assert score(model, blind.matrix).probability.std() < 0.02
+    blind = replace(blind, label=np.random.default_rng(seed).random(6_000) < 0.2)
+    trained = blind.train()
+    assert trained.model.evidence.stage == "base_rate"
+    assert trained.report.rounds == 0
+    measured = trained.report.hold_out
+    assert measured is not None
+    assert measured.model.log_loss >= measured.base_rate.log_loss
+    assert trained.report.lacking == (
+        f"log-loss {measured.model.log_loss:.4f} on outcomes it had not seen, expected less "
+        f"than the base rate's {measured.base_rate.log_loss:.4f}"
+    )
+    assert len(set(score(trained.model, blind.matrix).probability)) == 1
 
 
-def test_windows_follow_each_other_with_the_horizon_between(acme: Tenant, trained: Trained) -> None:
-    assert trained.report.hold_out is not None
-    judged = trained.report.hold_out.windows
-    served = trained.report.windows
-    for earlier, later in (
-        (judged["fit"], judged["calibrate"]),
-        (judged["calibrate"], judged["hold_out"]),
-        (served["fit"], served["calibrate"]),
-    ):
-        assert (later.first - earlier.last).days >= 30
-    newest = acme.snapshot_at[-1].item().replace(tzinfo=UTC)
-    assert judged["hold_out"].last == served["calibrate"].last == newest
-    rows = [window.rows for window in judged.values()]
-    assert np.array(rows) / sum(rows) == pytest.approx([0.6, 0.2, 0.2], abs=0.01)
+def test_windows_lie_in_each_models_future_and_fill_the_newer_half(
+    acme: Tenant, trained: Trained, hold_out: HoldOut
+) -> None:
+    assert [window.rows for window in hold_out.windows] == [1_200] * 5
+    for earlier, later in pairwise(hold_out.windows):
+        assert earlier.last < later.first
+    times = acme.snapshot_at.astype("datetime64[us]")
+    newest, middle = (times[row].item().replace(tzinfo=UTC) for row in (-1, 6_000))
+    assert (hold_out.windows[0].first, hold_out.windows[-1].last) == (middle, newest)
+    assert [window.converted for window in hold_out.windows] == [
+        acme.label[start : start + 1_200].sum() for start in range(6_000, 12_000, 1_200)
+    ]
+
+
+def test_the_model_that_serves_is_made_of_all_rows(acme: Tenant, trained: Trained) -> None:
+    fitted = trained.report.fitted_on
+    assert fitted is not None
     evidence = trained.model.evidence
     assert evidence.stage == "own_model"
-    assert evidence.outcomes == sum(window.rows for window in served.values())
-    assert evidence.converted == sum(window.converted for window in served.values())
+    assert evidence.outcomes == fitted.rows == 12_000
+    assert evidence.converted == fitted.converted == acme.label.sum()
+    assert trained.report.lacking is None
+    assert trained.report.rounds >= 50
 
 
-def test_the_measured_model_never_sees_the_hold_out(acme: Tenant, trained: Trained) -> None:
-    assert trained.report.hold_out is not None
-    label = acme.label.copy()
-    hold_out = slice(-trained.report.hold_out.windows["hold_out"].rows, None)
-    label[hold_out] = ~label[hold_out]
-    other = replace(acme, label=label).train().report.hold_out
-    assert other is not None
-    assert other.importance == trained.report.hold_out.importance
-    assert other.model.auc == pytest.approx(1 - trained.report.hold_out.model.auc)
-    assert other.base_rate.brier != trained.report.hold_out.base_rate.brier
+def in_blocks(rows: int, known_after: np.timedelta64) -> Tenant:
+    """Nothing tells who converts but the city, and that of every 200 rows is a new one."""
+    blocks = tenant(rows)
+    city = np.arange(rows) // 200
+    random = np.random.default_rng(3)
+    blocks.matrix[:, CITY] = city
+    label = random.random(rows) < np.where(random.random(rows // 200) < 0.5, 0.45, 0.05)[city]
+    return replace(blocks, label=label, label_known_at=blocks.snapshot_at + known_after)
 
 
-def test_early_knowledge_of_conversions_does_not_raise_the_rate(acme: Tenant) -> None:
+@pytest.mark.parametrize("days", [1, 30])
+def test_no_model_has_seen_its_window_or_the_month_before_it(days: int) -> None:
+    """Whoever knew a row of a city would know the rate of the city's other rows.
+
+    Outcomes that are known sooner than the horizon change nothing: training leaves them out.
+    """
+    measured = in_blocks(12_000, np.timedelta64(days, "D")).hold_out()
+    assert measured.window_auc["model"] == pytest.approx(0.5, abs=0.02)
+    assert measured.window_auc["logistic"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_labels_of_a_window_do_not_move_the_scores_it_is_judged_by() -> None:
+    """Turned round, a window's outcomes take its AUC from a to 1 - a, if its scores stand still."""
+    few = tenant(6_000)
+    newest = slice(-600, None)
+
+    def window_auc(outcome: NDArray[np.bool_]) -> dict[str, float]:
+        label = few.label.copy()
+        label[newest] = outcome
+        return dict(replace(few, label=label).hold_out().window_auc)
+
+    true, other = few.label[newest], np.random.default_rng(1).random(600) < 0.3
+    sums = [
+        {name: auc + window_auc(~outcome)[name] for name, auc in window_auc(outcome).items()}
+        for outcome in (true, other)
+    ]
+    assert sums[0] == pytest.approx(sums[1], abs=1e-9)
+
+
+def test_early_knowledge_of_conversions_does_not_raise_the_rate(
+    acme: Tenant, trained: Trained
+) -> None:
     """A conversion is known on its day, its absence after 30: neither may crowd out the other."""
     day_after = acme.snapshot_at + np.timedelta64(1, "D")
     known = np.where(acme.label, day_after, acme.label_known_at)
-    served = replace(acme, label_known_at=known).train().report.windows
-    assert (served["calibrate"].first - served["fit"].last).days >= 30
-    for window in served.values():
-        assert window.converted / window.rows == pytest.approx(acme.label.mean(), abs=0.03)
+    early = replace(acme, label_known_at=known).train()
+    assert dumps(early.model) == dumps(trained.model)
+    assert early.report == trained.report
+
+
+def test_outcomes_known_later_than_the_horizon_move_the_models_further_back(acme: Tenant) -> None:
+    known = acme.snapshot_at.copy()
+    known += np.timedelta64(83, "D")  # the first window begins after 83 days and 8 hours
+    lacking = replace(acme, label_known_at=known).train().report.lacking
+    assert lacking == (
+        "2 converted and 22 other snapshots to fit a first model, expected at least 50 of each"
+    )
 
 
 def test_what_serves_knows_the_newest_rate() -> None:
     rising = tenant(12_000, base=-3.0, drift=2.5)
-    trained = rising.train()
-    newest = trained.report.windows["calibrate"]
-    probability = score(trained.model, rising.matrix[-newest.rows :]).probability
-    assert probability.mean() == pytest.approx(newest.converted / newest.rows, abs=0.005)
-    assert newest.converted / newest.rows > 1.5 * rising.label.mean()
+    newest = slice(-12_000 // 5, None)
+    probability = score(rising.train().model, rising.matrix[newest]).probability
+    rate = rising.label[newest].mean()
+    assert probability.mean() == pytest.approx(rate, abs=0.005)
+    assert rate > 1.5 * rising.label.mean()
+
+
+def test_a_moving_rate_neither_flattens_nor_steepens_the_model() -> None:
+    assert tenant(12_000, base=-3.0, drift=2.5).hold_out().slope == pytest.approx(1, abs=0.25)
 
 
 def test_the_interval_of_a_score_holds_its_rate(trained: Trained) -> None:
@@ -206,7 +276,8 @@ def test_the_same_rows_in_any_order_give_the_same_bytes(acme: Tenant) -> None:
 def test_the_report_is_plain_json(trained: Trained) -> None:
     document = trained.report.to_json()
     assert json.loads(json.dumps(document, allow_nan=False)) == document
-    assert document["hold_out"]["windows"]["fit"]["first"] == "2025-01-01T00:00:00+00:00"
+    assert document["fitted_on"]["first"] == "2025-01-01T00:00:00+00:00"
+    assert [window["rows"] for window in document["hold_out"]["windows"]] == [1_200] * 5
     assert document["hold_out"]["model"].keys() == {
         "auc", "log_loss", "brier", "ece", "lift10"
     }  # fmt: skip
@@ -235,6 +306,12 @@ def few_others(acme: Tenant) -> Tenant:
     return replace(few_converted(acme), label=~few_converted(acme).label)
 
 
+def few_judged(acme: Tenant) -> Tenant:
+    label = acme.label.copy()
+    label[6_000 + np.flatnonzero(label[6_000:])[99:]] = False
+    return replace(acme, label=label)
+
+
 def one_week(acme: Tenant) -> Tenant:
     return acme.take(slice(500))
 
@@ -244,13 +321,22 @@ def one_time(acme: Tenant) -> Tenant:
     return replace(acme, snapshot_at=still, label_known_at=still + np.timedelta64(30, "D"))
 
 
+def in_turns(acme: Tenant) -> Tenant:
+    """Each window holds outcomes of one kind."""
+    label = acme.label.copy()
+    label[6_000:] = np.arange(6_000) // 1_200 % 2
+    return replace(acme, label=label)
+
+
 @pytest.mark.parametrize(
     ("change", "lacking"),
     [
-        (few_converted, "window fit: 40 converted and"),
-        (few_others, "40 other snapshots, expected at least 50 of each"),
-        (one_week, "window calibrate: 0 converted and 0 other snapshots"),
-        (one_time, "window calibrate: 0 converted and 0 other snapshots, expected at least 20"),
+        (few_converted, "40 converted and"),
+        (few_others, "40 other snapshots to fit a first model, expected at least 50 of each"),
+        (few_judged, "99 converted and 5901 other snapshots to judge models by, expected at"),
+        (one_week, "0 converted and 0 other snapshots to fit a first model"),
+        (one_time, "0 converted and 0 other snapshots to fit a first model, expected at least 50"),
+        (in_turns, "0 converted and 0 other snapshots to judge models by, expected at least 100"),
     ],
 )
 def test_too_few_outcomes_give_the_base_rate_and_say_so(
@@ -261,11 +347,13 @@ def test_too_few_outcomes_give_the_base_rate_and_say_so(
     assert trained.model.evidence.stage == "base_rate"
     assert lacking in (trained.report.lacking or "")
     assert trained.report.hold_out is None
+    assert trained.report.rounds == 0
     scores = score(trained.model, little.matrix)
     assert not scores.contributions.any()
-    recent = trained.report.windows["recent"]
+    recent = trained.report.fitted_on
+    assert recent is not None
     assert trained.model.evidence.outcomes == recent.rows
-    assert scores.probability == pytest.approx(recent.converted / recent.rows, abs=0.002)
+    assert scores.probability == pytest.approx(recent.converted / recent.rows, abs=0.003)
     confidence = trained.model.confidence
     assert confidence.outcomes.tolist() == [recent.rows]
     assert confidence.low[0] < scores.probability[0] < confidence.high[0]
@@ -286,7 +374,8 @@ def test_without_outcomes_nothing_is_known(acme: Tenant) -> None:
     assert trained.model.evidence.outcomes == 0
     assert scores.probability.tolist() == [0.5] * 3
     assert scores.confidence.tolist() == [0.0] * 3
-    assert trained.report.windows == {}
+    assert trained.report.fitted_on is None
+    assert trained.report.hold_out is None
 
 
 def test_a_label_from_the_future_is_refused(acme: Tenant) -> None:
@@ -301,22 +390,6 @@ def test_rows_that_do_not_belong_together_are_refused(acme: Tenant) -> None:
         replace(acme, matrix=acme.matrix[:, :5]).train()
     with pytest.raises(ValueError, match="snapshot_at and label_known_at have 12000, 9 and"):
         replace(acme, snapshot_at=acme.snapshot_at[:9]).train()
-
-
-def test_platt_finds_the_line_and_never_turns_the_order_round() -> None:
-    random = np.random.default_rng(2)
-    raw = random.normal(size=50_000)
-    outcome = random.random(50_000) < 1 / (1 + np.exp(-(1.7 * raw - 2.0)))
-    assert platt(raw, outcome) == pytest.approx((1.7, -2.0), abs=0.06)
-    slope, intercept = platt(-raw, outcome)
-    assert slope == pytest.approx(0.01)
-    assert 1 / (1 + np.exp(-intercept)) == pytest.approx(outcome.mean(), abs=0.005)
-
-
-def test_platt_stays_finite_where_the_model_is_always_right() -> None:
-    slope, intercept = platt(np.repeat([-1.0, 1.0], 50), np.repeat([False, True], 50))
-    assert 1 < slope < 10
-    assert intercept == pytest.approx(0, abs=1e-6)
 
 
 def test_the_check_model_takes_every_matrix_that_features_make(acme: Tenant) -> None:

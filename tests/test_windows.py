@@ -7,48 +7,88 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ml.windows import split
+from ml.windows import rolling
 
-SHARES = (0.6, 0.2, 0.2)
+NOTHING = np.timedelta64(0, "D")
 
 
 def days(numbers: Sequence[int]) -> NDArray[np.datetime64]:
     return np.datetime64("2025-01-01", "us") + np.array(numbers, dtype="timedelta64[D]")
 
 
+# Few days for many rows, so that most share their time with others.
+some_days = st.lists(st.integers(0, 40), max_size=80)
+some_gap = st.integers(0, 30).map(lambda number: np.timedelta64(number, "D"))
+
+
 @settings(deadline=None)
-@given(
-    st.lists(st.integers(0, 60), max_size=80),
-    st.integers(0, 40),
-    st.sampled_from([(0.6, 0.2, 0.2), (0.8, 0.2)]),
-)
-def test_what_a_window_learns_was_known_when_the_next_began(
-    numbers: list[int], gap: int, shares: tuple[float, ...]
+@given(some_days, some_gap)
+def test_a_models_rows_are_all_that_was_known_before_its_window(
+    numbers: list[int], gap: np.timedelta64
 ) -> None:
     times = days(numbers)
-    windows = split(times, np.timedelta64(gap, "D"), shares)
-    rows = np.concatenate(windows)
-    assert len(windows) == len(shares)
-    assert len(set(rows.tolist())) == len(rows)
-    filled = [window for window in windows if len(window)]
-    for earlier, later in pairwise(filled):
-        assert times[earlier].max() + np.timedelta64(gap, "D") <= times[later].min()
-        assert not set(times[earlier]) & set(times[later])
-    for window in windows:
-        assert (np.diff(times[window]) >= np.timedelta64(0, "us")).all()
+    for fold in rolling(times, gap):
+        known = np.flatnonzero(times + gap < times[fold.window].min())
+        assert sorted(fold.fit) == known.tolist()
 
 
-def test_without_a_gap_the_windows_have_their_shares() -> None:
-    windows = split(days(range(1000))[::-1], np.timedelta64(0, "D"), SHARES)
-    assert [len(window) for window in windows] == [600, 200, 200]
-    assert windows[2].tolist() == list(range(200))[::-1]
+@settings(deadline=None)
+@given(some_days, some_gap)
+def test_windows_follow_each_other_up_to_the_newest_row(
+    numbers: list[int], gap: np.timedelta64
+) -> None:
+    times = days(numbers)
+    windows = [fold.window for fold in rolling(times, gap)]
+    assert len(windows) <= 5
+    assert (len(windows) == 0) == (len(numbers) == 0)
+    judged = np.concatenate([np.empty(0, np.intp), *windows])
+    assert len(set(judged.tolist())) == len(judged) >= len(times) / 2
+    for earlier, later in pairwise(windows):
+        assert times[earlier].max() < times[later].min()
+    # Nothing newer than the first window's beginning is left out.
+    if windows:
+        assert set(np.flatnonzero(times >= times[windows[0]].min())) == set(judged)
 
 
-def test_the_shares_hold_for_what_the_gaps_leave() -> None:
-    windows = split(days(range(150)), np.timedelta64(30, "D"), SHARES)
-    assert [len(window) for window in windows] == pytest.approx([54, 18, 18], abs=2)
+@settings(deadline=None)
+@given(some_days, some_gap)
+def test_rows_of_a_fold_stand_in_order_of_time(numbers: list[int], gap: np.timedelta64) -> None:
+    times = days(numbers)
+    for fold in rolling(times, gap):
+        for rows in (fold.fit, fold.window):
+            assert (np.diff(times[rows]) >= NOTHING).all()
 
 
-def test_rows_of_one_time_stay_together() -> None:
-    windows = split(days([1] * 100), np.timedelta64(1, "D"), SHARES)
-    assert [len(window) for window in windows] == [100, 0, 0]
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 400), max_size=80, unique=True), some_gap, st.integers(0, 99))
+def test_the_order_of_rows_changes_no_window(
+    numbers: list[int], gap: np.timedelta64, seed: int
+) -> None:
+    times = days(numbers)
+    order = np.random.default_rng(seed).permutation(len(numbers))
+    for one, other in zip(rolling(times, gap), rolling(times[order], gap), strict=True):
+        assert one.fit.tolist() == order[other.fit].tolist()
+        assert one.window.tolist() == order[other.window].tolist()
+
+
+def test_windows_are_equal_parts_of_the_newer_half() -> None:
+    newest_first = days(range(1000))[::-1]
+    folds = rolling(newest_first, np.timedelta64(29, "D"))
+    assert [len(fold.window) for fold in folds] == [100] * 5
+    assert folds[-1].window.tolist() == list(range(100))[::-1]
+    assert [len(fold.fit) for fold in folds] == [471, 571, 671, 771, 871]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "windows"),
+    [
+        ([1] * 100, [100]),
+        ([1] * 60 + [2] * 40, [60, 40]),
+        ([1] * 40 + [2] * 60, [60]),
+        ([1] * 40 + [2] * 45 + [3] * 15, [45, 15]),
+    ],
+)
+def test_rows_of_one_time_stay_together(numbers: list[int], windows: list[int]) -> None:
+    folds = rolling(days(numbers), NOTHING)
+    assert [len(fold.window) for fold in folds] == windows
+    assert len(folds[0].fit) == 100 - sum(windows)

@@ -56,8 +56,9 @@ def open_leads(
     """The open leads and their interactions since a time, in blocks of at most `block` leads.
 
     Each block: leads (lead_id, created_at, attributes as JSON text) and interactions (lead_id,
-    kind, occurred_at, known_at), those of closed leads between them included. The blocks are ranges of lead_id found beforehand: with ORDER BY
-    and LIMIT, a table without statistics, such as one just imported, was sorted anew for each.
+    kind, occurred_at, known_at), those of closed leads between them included. The blocks are
+    ranges of lead_id found beforehand: with ORDER BY and LIMIT, a table without statistics, such
+    as one just imported, was sorted anew for each.
     """
     mine = f"tenant_id = {literal(tenant_id)}"
     is_open = f"{mine} AND converted_at IS NULL AND closed_at IS NULL"

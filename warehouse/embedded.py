@@ -259,10 +259,9 @@ class EmbeddedPostgres:
         self._run("pg_ctl", "reload", "-D", "data")
 
     def _configure(self, restart_after_crash: str) -> None:
+        settings = {"port": PORT, "socket": self._socket}
         (self._data / "postgresql.conf").write_text(
-            CONFIGURATION.format(
-                port=PORT, socket=self._socket, restart_after_crash=restart_after_crash
-            )
+            CONFIGURATION.format(restart_after_crash=restart_after_crash, **settings)
         )
 
     def _make_data(self, lock: TextIO) -> None:
@@ -270,15 +269,15 @@ class EmbeddedPostgres:
         draft = "data.new"
         shutil.rmtree(self._folder / draft, ignore_errors=True)
         passwords = self._passwords()
-        login = ("--username=postgres", "--pwfile=/dev/stdin", "--auth=scram-sha-256")
+        access = ("--username=postgres", "--pwfile=/dev/stdin", "--auth=scram-sha-256")
         text = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin")
-        order = ("--builtin-locale=C.UTF-8",)
-        self._run(
-            "initdb", "-D", draft, *login, *text, *order, lock=lock, stdin=passwords["postgres"]
-        )
+        how = (*access, *text, "--builtin-locale=C.UTF-8", "--no-sync")
+        self._run("initdb", "-D", draft, *how, lock=lock, stdin=passwords["postgres"])
         statements = LOGINS_AND_DATABASES.format_map(passwords)
-        mode = ("--single", "-j", "-c", "exit_on_error=on")
+        mode = ("--single", "-j", "-c", "exit_on_error=on", "-c", "fsync=off")
         self._run("postgres", *mode, "-D", draft, "postgres", lock=lock, stdin=statements)
+        # Written to disk once, here: nothing counts before it has its name.
+        self._run("initdb", "-D", draft, "--sync-only", lock=lock)
         (self._folder / draft).rename(self._data)
 
     def _check_version(self) -> None:
