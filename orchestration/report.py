@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from warehouse import crm, models, scores, tenants
@@ -40,8 +41,8 @@ def score_table(tenant_id: str, leads: Sequence[ServedScore], reasons: int = 3) 
         table.add_column(heading, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     table.add_column("strongest reasons")
     for lead in leads:
-        words = "\n".join(reason["explanation"] for reason in lead.reasoning[:reasons])
-        table.add_row(lead.lead_id, str(lead.score), f"{lead.confidence:.2f}", words)
+        words = escape("\n".join(reason["explanation"] for reason in lead.reasoning[:reasons]))
+        table.add_row(escape(lead.lead_id), str(lead.score), f"{lead.confidence:.2f}", words)
     return table
 
 
@@ -54,7 +55,7 @@ def tenant_list(console: Console, database: Database) -> None:
             with database.tenant(tenant.tenant_id) as connection:
                 held = crm.counts(connection, tenant.tenant_id)
         numbers = (f"{held[count]:,}" if held else "" for count in _COUNTED.values())
-        table.add_row(tenant.tenant_id, tenant.name, tenant.status, *numbers)
+        table.add_row(tenant.tenant_id, escape(tenant.name), tenant.status, *numbers)
     console.print(table)
 
 
@@ -65,11 +66,11 @@ def imported(console: Console, found: ImportReport) -> None:
         f" {found.unchanged:,} unchanged, {sum(found.rejected.values()):,} set aside"
     )
     for reason, rows in found.rejected.items():
-        console.print(f"  set aside: {rows:,} x {reason}")
+        console.print(f"  set aside: {rows:,} x {reason}", markup=False)
     if found.rejected:
         console.print("  crm.rejected_rows holds each of them with its reason.")
     if found.unused:
-        console.print(f"  columns used for nothing: {', '.join(found.unused)}")
+        console.print(f"  columns used for nothing: {', '.join(found.unused)}", markup=False)
 
 
 def status(console: Console, database: Database) -> None:

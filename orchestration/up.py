@@ -153,7 +153,8 @@ def _show_first_scores(
         what = f"The first run of tenant {run.tenant_id} failed: {run.reason}"
         if strict:
             raise GalenaError(f"{what} Start again without --once to see run {run.run_id[:8]}.")
-        console.print(f"{what} See http://127.0.0.1:{port}/runs/{run.run_id}", style="red")
+        page = f"http://127.0.0.1:{port}/runs/{run.run_id}"
+        console.print(f"{what} See {page}", style="red", markup=False, soft_wrap=True)
 
 
 def _watch(started: Sequence[services.Service]) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WARNING"}
 
 # dagster-mlflow drives mlflow's fluent API, whose tracking URI and experiment belong to the
-# process: of 60 runs started in three threads, 6 to 23 went to another tenant's experiment.
+# process: of 60 runs started in three threads, 5 to 23 went to another tenant's experiment.
 _FLUENT_API = threading.Lock()
 
 

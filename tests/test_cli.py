@@ -14,12 +14,8 @@ from warehouse.embedded import Urls
 
 Galena = Callable[..., "subprocess.CompletedProcess[str]"]
 
-LEADS = """\
-lead_id,created_at,converted_at,industry
-1,2026-01-05,2026-02-01,retail
-2,2026-01-06,,software
-3,yesterday,,software
-"""
+GOOD_ROWS = "".join(f"{number},2026-01-05,{number % 2 * '2026-02-01'},x\n" for number in range(20))
+LEADS = f"lead_id,created_at,converted_at,industry\n{GOOD_ROWS}20,yesterday,,x\n"
 
 
 @pytest.fixture
@@ -69,10 +65,10 @@ def test_a_tenant_comes_imports_pauses_and_goes(galena: Galena, tmp_path: Path) 
     (tmp_path / "leads.csv").write_text(LEADS)
     imported = galena("import", "--tenant", "acme", str(tmp_path / "leads.csv"))
     assert imported.returncode == 0, imported.stderr
-    assert "3 rows read, 2 new or changed, 0 unchanged, 1 set aside" in imported.stdout
+    assert "21 rows read, 20 new or changed, 0 unchanged, 1 set aside" in imported.stdout
 
     assert re.search(
-        r"acme +Acme \[Inc\.\] +active +2 +1 +1 +0 +1", galena("tenant", "list").stdout
+        r"acme +Acme \[Inc\.\] +active +20 +10 +10 +0 +1", galena("tenant", "list").stdout
     )
     assert "Tenant acme is paused." in galena("tenant", "pause", "acme").stdout
     assert re.search(r"acme +paused +none yet", galena("status").stdout)

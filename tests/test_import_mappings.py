@@ -24,8 +24,8 @@ def test_the_delimiter_is_found(tmp_path: Path, delimiter: str) -> None:
 
 
 def test_a_delimiter_within_cells_does_not_mislead(tmp_path: Path) -> None:
-    path = _file(tmp_path, "name, first;age", "Roe, Jo;4,5", "Doe, Al;5,5", "Poe, Ed;6,1")
-    assert read_table(path).rows.columns == ["name, first", "age"]
+    path = _file(tmp_path, "last, first, title;age", "Roe, Jo;4", "Doe;5", "Poe, Ed, Dr;6")
+    assert read_table(path).rows.columns == ["last, first, title", "age"]
 
 
 def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
@@ -50,6 +50,7 @@ def test_a_broken_quote_costs_its_own_line_alone(tmp_path: Path, broken: str) ->
     source = read_table(_file(tmp_path, "id,note", "1,a", broken, "3,b", '4,"c"', '5,5" screen'))
     assert source.rows["id"].to_list() == ["1", "3", "4", "5"]
     assert source.rows["note"].to_list() == ["a", "b", "c", '5" screen']
+    assert source.lines.to_list() == [2, 4, 5, 6]
     assert source.malformed["line"].to_list() == [3]
     assert json.loads(source.malformed["cells"][0]) == broken
 

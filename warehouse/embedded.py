@@ -271,13 +271,11 @@ class EmbeddedPostgres:
         passwords = self._passwords()
         access = ("--username=postgres", "--pwfile=/dev/stdin", "--auth=scram-sha-256")
         text = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin")
-        how = (*access, *text, "--builtin-locale=C.UTF-8", "--no-sync")
+        how = (*access, *text, "--builtin-locale=C.UTF-8")
         self._run("initdb", "-D", draft, *how, lock=lock, stdin=passwords["postgres"])
         statements = LOGINS_AND_DATABASES.format_map(passwords)
-        mode = ("--single", "-j", "-c", "exit_on_error=on", "-c", "fsync=off")
+        mode = ("--single", "-j", "-c", "exit_on_error=on")
         self._run("postgres", *mode, "-D", draft, "postgres", lock=lock, stdin=statements)
-        # Written to disk once, here: nothing counts before it has its name.
-        self._run("initdb", "-D", draft, "--sync-only", lock=lock)
         (self._folder / draft).rename(self._data)
 
     def _check_version(self) -> None:

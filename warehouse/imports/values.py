@@ -75,7 +75,6 @@ def times(
         text.str.strip_chars()
         .str.replace(r"^([0-9./-]+)(T|,? +)", "${1} ")
         .str.replace(r" ?(UTC|GMT)$", "Z")
-        .str.replace(r" ([+-][0-9]{2}:?[0-9]{2})$", "$1")
     )
     stamp = stamp.set(~stamp.str.contains(_DATE), None)
     dates = (_ISO_DATE, "%d.%m.%Y", "%d/%m/%Y" if day_first else "%m/%d/%Y")
