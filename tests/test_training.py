@@ -247,6 +247,15 @@ def test_what_serves_knows_the_newest_rate() -> None:
     assert rate > 1.5 * rising.label.mean()
 
 
+def test_a_fifth_without_conversions_is_no_certainty(acme: Tenant) -> None:
+    """To the first window 3,840 rows are known; a base rate of 0 would cost 34 per conversion."""
+    label = acme.label.copy()
+    label[3_000:3_840] = False
+    measured = replace(acme, label=label).hold_out()
+    assert measured.base_rate.log_loss < 1
+    assert measured.model.log_loss < 1
+
+
 def test_a_moving_rate_neither_flattens_nor_steepens_the_model() -> None:
     assert tenant(12_000, base=-3.0, drift=2.5).hold_out().slope == pytest.approx(1, abs=0.25)
 

@@ -61,6 +61,8 @@ GRANT USAGE ON SCHEMA crm, ml, serving TO galena_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA crm, ml TO galena_app;
 REVOKE INSERT, DELETE ON crm.tenants FROM galena_app;
 REVOKE INSERT, UPDATE, DELETE ON crm.readers FROM galena_app;
+-- So that a command can tell whether the schema is the one it needs.
+GRANT SELECT ON alembic_version TO galena_app;
 GRANT USAGE ON SCHEMA crm TO galena_operator;
 GRANT SELECT, INSERT, UPDATE, DELETE ON crm.tenants TO galena_operator;
 GRANT USAGE ON SCHEMA crm, ml, serving TO galena_reader;
