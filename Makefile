@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 export UV_COMPILE_BYTECODE := 1
 export UV_LINK_MODE := copy
+# Behind a company proxy the certificates are in the system's store, which pip reads too.
+export UV_SYSTEM_CERTS := 1
 
 .PHONY: run test check bench lock clean
 
