@@ -180,12 +180,15 @@ def test_the_model_that_serves_is_made_of_all_rows(acme: Tenant, trained: Traine
 
 
 def in_blocks(rows: int, known_after: np.timedelta64) -> Tenant:
-    """Nothing tells who converts but the city, and that of every 200 rows is a new one."""
+    """Nothing tells who converts but the city, and that is a new one for every 600 rows.
+
+    Every window begins in the middle of a block, so that the rows just before it would tell.
+    """
     blocks = tenant(rows)
-    city = np.arange(rows) // 200
+    city = (np.arange(rows) + 300) // 600
     random = np.random.default_rng(3)
     blocks.matrix[:, CITY] = city
-    label = random.random(rows) < np.where(random.random(rows // 200) < 0.5, 0.45, 0.05)[city]
+    label = random.random(rows) < np.where(random.random(60) < 0.5, 0.45, 0.05)[city]
     return replace(blocks, label=label, label_known_at=blocks.snapshot_at + known_after)
 
 
