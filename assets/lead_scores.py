@@ -13,12 +13,9 @@ from assets.partitions import tenant_partitions
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    import numpy as np
     import polars as pl
-    from numpy.typing import NDArray
 
     from ml.model import Model
-    from ml.scoring import Scores
     from warehouse.database import Database
 
 T = TypeVar("T")
@@ -63,19 +60,12 @@ def lead_scores(context: AssetExecutionContext, warehouse: Warehouse) -> Materia
 
 @dataclass(frozen=True)
 class Summary:
-    """What a scoring of a tenant's open leads came to."""
+    """What a scoring of a tenant's open leads came to; all 0 without a lead."""
 
     leads: int
     mean_probability: float
     mean_confidence: float
     highest_score: int
-
-
-@dataclass(frozen=True)
-class _Block:
-    lead_ids: "pl.Series"
-    inputs: "NDArray[np.float32]"
-    scores: "Scores"
 
 
 def score_open_leads(
@@ -87,81 +77,75 @@ def score_open_leads(
     now: datetime,
     run_id: str,
 ) -> Summary:
-    """Score every open lead as of now and make these the tenant's scores, in one transaction."""
-    import numpy as np
+    """Score every open lead as of now and make these the tenant's scores, in one transaction.
 
-    from ml.ranking import percentiles
-    from warehouse import scores
+    Block by block, so that memory does not grow with the leads. While one block is written, the
+    next is scored and the one after that read: PostgreSQL and this process have a core each.
+    """
+    import polars as pl
 
-    blocks = list(_scored_blocks(database, tenant_id, model, now))
-    if not blocks:
-        probability = confidence = np.zeros(0)
-    else:
-        probability = np.concatenate([block.scores.probability for block in blocks])
-        confidence = np.concatenate([block.scores.confidence for block in blocks])
-    frames = _frames(blocks, percentiles(probability), model_version, now, run_id)
-    with database.tenant(tenant_id) as connection:
-        scores.replace_all(connection, tenant_id, frames)
+    from ml.interactions import LOOKBACK_DAYS
+    from ml.ranking import quantiles
+    from warehouse import crm, scores
+
+    since = now - timedelta(days=LOOKBACK_DAYS)
+    tallies = []
+    with database.reader(tenant_id) as reader, database.tenant(tenant_id) as connection:
+        read = _ahead(crm.open_leads(reader, tenant_id, _BLOCK, since))
+        scored = (_scored(model, now, leads, interactions) for leads, interactions in read)
+        scores.begin_anew(connection, tenant_id)
+        for block in _ahead(scored):
+            tallies.append(block.select("probability", "confidence", "score"))
+            scores.write(
+                connection,
+                tenant_id,
+                block.with_columns(
+                    model_version=pl.lit(model_version, pl.Int32),
+                    calculated_at=pl.lit(now),
+                    expires_at=pl.lit(now + LIFETIME),
+                    ranked_at=pl.lit(now),
+                    run_id=pl.lit(run_id),
+                ),
+            )
+        if not tallies:
+            return Summary(0, 0.0, 0.0, 0)
+        tally = pl.concat(tallies)
+        probability = tally["probability"].to_numpy()
+        scores.rank(connection, tenant_id, now, quantiles(probability).tolist())
     return Summary(
-        leads=len(probability),
-        mean_probability=float(probability.mean()) if blocks else 0.0,
-        mean_confidence=float(confidence.mean()) if blocks else 0.0,
-        highest_score=max((int(block.scores.score.max()) for block in blocks), default=0),
+        leads=tally.height,
+        mean_probability=float(probability.mean()),
+        mean_confidence=float(tally["confidence"].to_numpy().mean()),
+        highest_score=int(tally["score"].to_numpy().max()),
     )
 
 
-def _scored_blocks(
-    database: "Database", tenant_id: str, model: "Model", now: datetime
-) -> Iterator[_Block]:
+def _scored(
+    model: "Model", now: datetime, leads: "pl.DataFrame", interactions: "pl.DataFrame"
+) -> "pl.DataFrame":
+    """The leads' scores, in the columns that are stored of each."""
     import polars as pl
 
     from ml import features, scoring
-    from ml.interactions import LOOKBACK_DAYS
-    from warehouse import crm
 
-    with database.reader(tenant_id) as reader:
-        since = now - timedelta(days=LOOKBACK_DAYS)
-        blocks = crm.open_leads(reader, tenant_id, _BLOCK, since)
-        for leads, interactions in _read_ahead(blocks):
-            inputs = features.build(model.spec, leads.with_columns(as_of=pl.lit(now)), interactions)
-            yield _Block(leads["lead_id"], inputs, scoring.score(model, inputs))
+    inputs = features.build(model.spec, leads.with_columns(as_of=pl.lit(now)), interactions)
+    scores = scoring.score(model, inputs)
+    return pl.DataFrame(
+        {
+            "lead_id": leads["lead_id"],
+            "score": scores.score,
+            "probability": scores.probability,
+            "confidence": scores.confidence,
+            "contributions": pl.Series(scores.contributions).arr.to_list(),
+            "inputs": pl.Series(inputs).arr.to_list(),
+        }
+    )
 
 
-def _read_ahead(blocks: Iterator[T]) -> Iterator[T]:
-    """The same blocks, each read while the one before is worked on: PostgreSQL has a core too."""
-    with ThreadPoolExecutor(max_workers=1) as reading:
-        coming = reading.submit(next, blocks, None)
+def _ahead(blocks: Iterator[T]) -> Iterator[T]:
+    """The same blocks, each made by a thread while the one before it is worked on."""
+    with ThreadPoolExecutor(max_workers=1) as making:
+        coming = making.submit(next, blocks, None)
         while (block := coming.result()) is not None:
-            coming = reading.submit(next, blocks, None)
+            coming = making.submit(next, blocks, None)
             yield block
-
-
-def _frames(
-    blocks: "list[_Block]",
-    percentile: "NDArray[np.float32]",
-    model_version: int,
-    now: datetime,
-    run_id: str,
-) -> "Iterator[pl.DataFrame]":
-    import polars as pl
-
-    start = 0
-    for block in blocks:
-        stop = start + len(block.lead_ids)
-        yield pl.DataFrame(
-            {
-                "lead_id": block.lead_ids,
-                "score": block.scores.score,
-                "probability": block.scores.probability,
-                "percentile": percentile[start:stop],
-                "confidence": block.scores.confidence,
-                "contributions": pl.Series(block.scores.contributions).arr.to_list(),
-                "inputs": pl.Series(block.inputs).arr.to_list(),
-            }
-        ).with_columns(
-            model_version=pl.lit(model_version, pl.Int32),
-            calculated_at=pl.lit(now),
-            expires_at=pl.lit(now + LIFETIME),
-            run_id=pl.lit(run_id),
-        )
-        start = stop

@@ -125,7 +125,7 @@ def _score(urls: Urls, now: datetime) -> dict[str, float]:
     # The stages as the pipeline names them; wrapping them here keeps timers out of the product.
     features.build = clock.timed("features", features.build)
     scoring.score = clock.timed("scores and reasons", scoring.score)
-    scores.replace_all = clock.timed("write scores and history", scores.replace_all)
+    scores.write = clock.timed("write scores and history", scores.write)
     crm.open_leads = clock.timed_iterator("read", crm.open_leads)
     began = time.perf_counter()
     lead_scores.score_open_leads(

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from warehouse.errors import GalenaError
@@ -197,9 +197,9 @@ def test_a_mapping_file_that_is_not_there_is_one_error(tmp_path: Path) -> None:
 
 
 def test_cells_tell_where_names_do_not(tmp_path: Path) -> None:
-    assert _proposed(tmp_path, "size,who,came", "1,a,2026-01-05", "1,b,2026-01-06") == {
-        "table": "leads", "id": "who", "created_at": "came",
-    }  # fmt: skip
+    assert _proposed(
+        tmp_path, "size,mail,reader no,came", "1,a@x,7,2026-01-05", "1,b@x,8,2026-01-06"
+    ) == {"table": "leads", "id": "reader no", "created_at": "came"}
 
 
 @pytest.mark.parametrize(
@@ -290,12 +290,30 @@ def test_the_table_may_be_told(tmp_path: Path) -> None:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(columns=st.lists(st.text(min_size=1), min_size=4, max_size=4))
+@example(columns=["a\nb", "yes", "a: b  # c", "\x85"])
+def test_columns_may_have_any_name(tmp_path: Path, columns: list[str]) -> None:
+    first, second, third, fourth = columns
+    mapping = parse_mapping(
+        {
+            "table": "leads", "id": first, "created_at": second, "converted_at": third,
+            "outcome": {"column": fourth, "converted": [third]}, "ignore": columns,
+        },
+        "mapping",
+    )  # fmt: skip
+    path = tmp_path / "mapping.yaml"
+    path.write_text(to_yaml(mapping), encoding="utf-8", newline="")
+    assert load_mapping(path) == mapping
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     content=st.binary(max_size=60)
     | st.lists(
         st.lists(FEW_NAMES | FEW_CELLS | st.text(max_size=6), max_size=5).map(",".join), max_size=5
     ).map(lambda lines: "\n".join(lines).encode(errors="replace"))
 )
+@example(content=b"id,created,\x01\n1,2026-01-05,a\n")
 def test_any_file_ends_in_a_proposal_or_one_error(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "any.csv"
     path.write_bytes(content)

@@ -157,12 +157,14 @@ def test_the_view_words_reasons_as_ml_reasons_does(scored: Scored) -> None:
 
 
 def test_percentiles_rank_by_probability(scored: Scored) -> None:
-    rows = _rows(
-        scored, "busy", "SELECT probability, percentile FROM ml.lead_scores ORDER BY probability"
-    )
-    percentiles = [row.percentile for row in rows]
-    assert percentiles == sorted(percentiles)
-    assert 0 < percentiles[0] < percentiles[-1] < 100
+    query = "SELECT probability, percentile FROM serving.lead_scores_v1 ORDER BY probability"
+    rows = _rows(scored, "busy", query)
+    probability = np.array([row.probability for row in rows])
+    lower = np.searchsorted(probability, probability, side="left")
+    not_higher = np.searchsorted(probability, probability, side="right")
+    expected = 50 * (lower + not_higher) / len(rows)
+    assert [row.percentile for row in rows] == pytest.approx(expected.tolist(), abs=0.2)
+    assert {row.percentile for row in _rows(scored, "quiet", query)} == {50}, "all tie"
 
 
 def test_hold_out_figures_are_stored_and_shown(scored: Scored) -> None:

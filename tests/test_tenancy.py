@@ -36,7 +36,13 @@ from warehouse.schema import metadata
 MINE, THEIRS = "mine", "theirs"
 WHEN = datetime(2026, 11, 1, tzinfo=UTC)
 TABLES = [t for t in metadata.sorted_tables if t.fullname not in ("crm.tenants", "crm.readers")]
-READABLE = ["ml.lead_score_history", "ml.lead_scores", "ml.model_factors", "ml.models"]
+READABLE = [
+    "ml.lead_score_history",
+    "ml.lead_scores",
+    "ml.model_factors",
+    "ml.models",
+    "ml.score_rankings",
+]
 VIEWS = ["lead_models_v1", "lead_score_history_v1", "lead_scores_v1"]
 
 

@@ -262,7 +262,9 @@ def test_history_is_partitioned_by_month(acme: Database) -> None:
     for month, day in ((6, 30), (7, 1), (7, 2)):
         at = datetime(2026, month, day, tzinfo=UTC)
         with acme.tenant("acme") as connection:
-            scores.replace_all(connection, "acme", iter([_scores(at)]))
+            scores.begin_anew(connection, "acme")
+            scores.write(connection, "acme", _scores(at))
+            scores.rank(connection, "acme", at, [0.5])
     with acme.tenant("acme") as connection:
         assert scores.freshness(connection, "acme").scores == 1
         kept = connection.scalars(text("SELECT lead_id FROM ml.lead_score_history")).all()
@@ -279,22 +281,22 @@ def _scores(at: datetime) -> pl.DataFrame:
             "lead_id": ["1"],
             "score": [50],
             "probability": [0.5],
-            "percentile": [50.0],
             "confidence": [0.5],
             "model_version": [1],
             "calculated_at": [at],
             "expires_at": [at],
+            "ranked_at": [at],
             "run_id": ["run"],
             "contributions": [[0.0]],
             "inputs": [[1.0]],
         },
         schema_overrides={
             "score": pl.Int16,
-            "percentile": pl.Float32,
             "confidence": pl.Float32,
             "model_version": pl.Int32,
             "calculated_at": TIME,
             "expires_at": TIME,
+            "ranked_at": TIME,
             "contributions": pl.List(pl.Float32),
             "inputs": pl.List(pl.Float32),
         },

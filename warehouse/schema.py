@@ -245,13 +245,18 @@ lead_scores = Table(
     metadata,
     Column("tenant_id", Text, primary_key=True),
     Column("lead_id", Text, primary_key=True),
-    Column("score", SmallInteger, nullable=False),
     Column("probability", Double, nullable=False),
-    Column("percentile", REAL, nullable=False),
-    Column("confidence", REAL, nullable=False),
-    Column("model_version", Integer, nullable=False),
     _time("calculated_at"),
     _time("expires_at"),
+    schema="ml",
+)
+
+score_rankings = Table(
+    "score_rankings",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("ranked_at", DateTime(timezone=True), primary_key=True),
+    Column("quantiles", ARRAY(Double), nullable=False),
     schema="ml",
 )
 
@@ -263,10 +268,10 @@ lead_score_history = Table(
     Column("calculated_at", DateTime(timezone=True), primary_key=True),
     Column("score", SmallInteger, nullable=False),
     Column("probability", Double, nullable=False),
-    Column("percentile", REAL, nullable=False),
     Column("confidence", REAL, nullable=False),
     Column("model_version", Integer, nullable=False),
     _time("expires_at"),
+    _time("ranked_at"),
     Column("run_id", Text, nullable=False),
     Column("contributions", ARRAY(REAL), nullable=False),
     Column("inputs", ARRAY(REAL), nullable=False),

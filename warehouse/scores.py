@@ -1,6 +1,6 @@
 """Lead scores: written with their history in one transaction, read through the serving views."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ import polars as pl
 from sqlalchemy import Connection, text
 
 from warehouse import bulk
-from warehouse.schema import lead_score_history, lead_scores
+from warehouse.schema import lead_score_history, lead_scores, score_rankings
 
 _CURRENT = [column.name for column in lead_scores.columns if column.name != "tenant_id"]
 _ENSURE_PARTITION = text("SELECT ml.ensure_history_partition(:at)")
@@ -18,26 +18,44 @@ _ONE_AT_A_TIME = text(
 )
 
 
-def replace_all(connection: Connection, tenant_id: str, scores: Iterator[pl.DataFrame]) -> None:
-    """Make these the tenant's scores, in place of all there are, and write their history.
+def begin_anew(connection: Connection, tenant_id: str) -> None:
+    """Let the scores written after this, in this transaction, be all that the tenant has.
 
-    scores: blocks with the columns of ml.lead_score_history but tenant_id, all of one
-    calculated_at. Readers see the old scores until the transaction ends.
+    Readers see the old scores until the transaction ends; another that begins anew waits for it.
+    Deleting and inserting a million rows took two thirds of the time of overwriting them.
     """
-    parameters = {"tenant_id": tenant_id}
-    connection.execute(_ONE_AT_A_TIME, parameters)
-    # Deleting and inserting a million rows took two thirds of the time of overwriting them.
-    connection.execute(text("DELETE FROM ml.lead_scores WHERE tenant_id = :tenant_id"), parameters)
-    for block in scores:
-        connection.execute(_ENSURE_PARTITION, {"at": block["calculated_at"][0]})
-        staging = bulk.stage(connection, lead_score_history, block)
-        for table, columns in (("lead_score_history", block.columns), ("lead_scores", _CURRENT)):
-            names = ", ".join(columns)
-            connection.exec_driver_sql(
-                f"INSERT INTO ml.{table} (tenant_id, {names})"
-                f" SELECT %(tenant_id)s, {names} FROM {staging}",
-                parameters,
-            )
+    connection.execute(_ONE_AT_A_TIME, {"tenant_id": tenant_id})
+    connection.execute(
+        text("DELETE FROM ml.lead_scores WHERE tenant_id = :tenant_id"), {"tenant_id": tenant_id}
+    )
+
+
+def write(connection: Connection, tenant_id: str, scores: pl.DataFrame) -> None:
+    """Write scores of leads that have none, and their history.
+
+    scores: the columns of ml.lead_score_history but tenant_id, all of one calculated_at. The
+    ranking that they name by ranked_at has to be there when the transaction ends: see rank().
+    """
+    connection.execute(_ENSURE_PARTITION, {"at": scores["calculated_at"][0]})
+    staging = bulk.stage(connection, lead_score_history, scores)
+    for table, columns in (("lead_score_history", scores.columns), ("lead_scores", _CURRENT)):
+        names = ", ".join(columns)
+        connection.exec_driver_sql(
+            f"INSERT INTO ml.{table} (tenant_id, {names})"
+            f" SELECT %(tenant_id)s, {names} FROM {staging}",
+            {"tenant_id": tenant_id},
+        )
+
+
+def rank(
+    connection: Connection, tenant_id: str, ranked_at: datetime, quantiles: Sequence[float]
+) -> None:
+    """Store what percentiles are read from: ascending probabilities at equal shares of leads."""
+    connection.execute(
+        score_rankings.insert().values(
+            tenant_id=tenant_id, ranked_at=ranked_at, quantiles=list(quantiles)
+        )
+    )
 
 
 @dataclass(frozen=True)

@@ -259,7 +259,7 @@ def yaml_line(key: str, value: Any) -> str:
         return f"{key}:"
     style: dict[str, Any] = {"default_flow_style": True, "allow_unicode": True}
     line = yaml.safe_dump([value], width=math.inf, sort_keys=False, **style).strip()
-    if "\n" in line:
+    if not line.isprintable():
         line = yaml.safe_dump([value], width=math.inf, default_style='"', **style).strip()
     return f"{key}: {line[1:-1]}"
 

@@ -46,6 +46,13 @@ CREATE FUNCTION serving.reasoning(
     WHERE f.tenant_id = of_tenant AND f.version = model_version AND w.weight <> 0;
   END;
 
+-- Share of the quantiles that are lower, plus half of those that tie, x 100; a probability less a
+-- trillionth of itself is lower than those that tie with it.
+CREATE FUNCTION serving.percentile(probability double precision, quantiles double precision[])
+  RETURNS real LANGUAGE sql IMMUTABLE PARALLEL SAFE
+  RETURN 50.0 * (width_bucket(probability, quantiles)
+    + width_bucket(probability * (1 - 1e-12), quantiles)) / nullif(cardinality(quantiles), 0);
+
 CREATE VIEW serving.lead_score_history_v1 WITH (security_invoker = true) AS
 SELECT
   md5(concat_ws('/', h.tenant_id, h.lead_id, extract(epoch FROM h.calculated_at)))::uuid AS id,
@@ -53,7 +60,7 @@ SELECT
   h.lead_id,
   h.score,
   h.probability,
-  h.percentile,
+  serving.percentile(h.probability, r.quantiles) AS percentile,
   h.confidence,
   jsonb_build_object(
     'stage', m.stage,
@@ -70,7 +77,8 @@ SELECT
   h.expires_at,
   h.run_id
 FROM ml.lead_score_history h
-JOIN ml.models m ON m.tenant_id = h.tenant_id AND m.version = h.model_version;
+JOIN ml.models m ON m.tenant_id = h.tenant_id AND m.version = h.model_version
+JOIN ml.score_rankings r ON r.tenant_id = h.tenant_id AND r.ranked_at = h.ranked_at;
 
 CREATE VIEW serving.lead_scores_v1 WITH (security_invoker = true) AS
 SELECT h.*

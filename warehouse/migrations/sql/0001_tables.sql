@@ -122,10 +122,10 @@ CREATE TABLE ml.lead_score_history (
   calculated_at TIMESTAMP WITH TIME ZONE NOT NULL,
   score SMALLINT NOT NULL,
   probability DOUBLE PRECISION NOT NULL,
-  percentile REAL NOT NULL,
   confidence REAL NOT NULL,
   model_version INTEGER NOT NULL,
   expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  ranked_at TIMESTAMP WITH TIME ZONE NOT NULL,
   run_id TEXT NOT NULL,
   contributions REAL[] NOT NULL,
   inputs REAL[] NOT NULL,
@@ -136,11 +136,7 @@ CREATE TABLE ml.lead_score_history (
 CREATE TABLE ml.lead_scores (
   tenant_id TEXT NOT NULL,
   lead_id TEXT NOT NULL,
-  score SMALLINT NOT NULL,
   probability DOUBLE PRECISION NOT NULL,
-  percentile REAL NOT NULL,
-  confidence REAL NOT NULL,
-  model_version INTEGER NOT NULL,
   calculated_at TIMESTAMP WITH TIME ZONE NOT NULL,
   expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
   CONSTRAINT lead_scores_pkey PRIMARY KEY (tenant_id, lead_id)
@@ -162,6 +158,13 @@ CREATE TABLE ml.models (
   trained_at TIMESTAMP WITH TIME ZONE NOT NULL,
   CONSTRAINT models_pkey PRIMARY KEY (tenant_id, version),
   CONSTRAINT models_stage_check CHECK (stage in ('own_model', 'base_rate'))
+);
+
+CREATE TABLE ml.score_rankings (
+  tenant_id TEXT NOT NULL,
+  ranked_at TIMESTAMP WITH TIME ZONE NOT NULL,
+  quantiles DOUBLE PRECISION[] NOT NULL,
+  CONSTRAINT score_rankings_pkey PRIMARY KEY (tenant_id, ranked_at)
 );
 
 CREATE TABLE ml.training_rows (

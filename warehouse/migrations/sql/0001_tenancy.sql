@@ -45,7 +45,8 @@ BEGIN
                    'USING (tenant_id = (SELECT crm.current_tenant()))', tenant_table);
   END LOOP;
   FOREACH tenant_table IN ARRAY
-    ARRAY['ml.models', 'ml.model_factors', 'ml.lead_scores', 'ml.lead_score_history']::regclass[]
+    ARRAY['ml.models', 'ml.model_factors', 'ml.lead_scores', 'ml.lead_score_history',
+          'ml.score_rankings']::regclass[]
   LOOP
     EXECUTE format('CREATE POLICY reader ON %s FOR SELECT TO galena_reader '
                    'USING (tenant_id = (SELECT crm.reader_tenant()))', tenant_table);
