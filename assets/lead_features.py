@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ml.spec import FeatureSpec
     from warehouse.database import BulkReader
 
-HORIZON_DAYS = 30
 # The newest rows teach most; 200,000 of them train within a minute on one core.
 MOST_ROWS = 200_000
 _ROWS_FOR_TYPES = 50_000
@@ -26,12 +25,15 @@ _BLOCK = 100_000
 @asset(partitions_def=tenant_partitions, group_name="leads", deps=[crm_records], kinds={"polars"})
 def lead_features(context: AssetExecutionContext, warehouse: Warehouse) -> MaterializeResult[None]:
     """Each past lead at up to four moments of its open time: what was known then, and whether it
-    converted within 30 days of it."""
+    converted within the tenant's horizon of it."""
     from warehouse import features as feature_sets
+    from warehouse import tenants
 
     tenant_id, as_of = context.partition_key, datetime.now(UTC)
+    with warehouse.database.tenant(tenant_id) as connection:
+        horizon_days = tenants.find(connection).horizon_days
     with warehouse.database.reader(tenant_id) as reader:
-        spec, rows = labelled_rows(reader, tenant_id, as_of)
+        spec, rows = labelled_rows(reader, tenant_id, as_of, horizon_days)
     with warehouse.database.tenant(tenant_id) as connection:
         saved = feature_sets.save(
             connection,
@@ -39,7 +41,7 @@ def lead_features(context: AssetExecutionContext, warehouse: Warehouse) -> Mater
             rows,
             spec=spec.to_json(),
             as_of=as_of,
-            horizon_days=HORIZON_DAYS,
+            horizon_days=horizon_days,
             run_id=context.run.run_id,
         )
     return MaterializeResult(
@@ -56,7 +58,7 @@ def lead_features(context: AssetExecutionContext, warehouse: Warehouse) -> Mater
 
 
 def labelled_rows(
-    reader: "BulkReader", tenant_id: str, as_of: datetime
+    reader: "BulkReader", tenant_id: str, as_of: datetime, horizon_days: int
 ) -> "tuple[FeatureSpec, pl.DataFrame]":
     """The tenant's feature spec, and its rows: lead_id, snapshot_at, label, label_known_at,
     features.
@@ -76,7 +78,7 @@ def labelled_rows(
     snapshots = labels.snapshots(
         leads.filter(pl.lit(newest_outcome is not None)),
         as_of=min(as_of, newest_outcome or as_of),
-        horizon_days=HORIZON_DAYS,
+        horizon_days=horizon_days,
     ).top_k(MOST_ROWS, by="snapshot_at")
     known = crm.attributes_as_of(reader, tenant_id, snapshots).rename({"snapshot_at": "as_of"})
     interactions = crm.interactions(reader, tenant_id)

@@ -23,7 +23,7 @@ T = TypeVar("T")
 # Scores are renewed nightly; one that is two days old was missed.
 LIFETIME = timedelta(days=2)
 # Leads read, scored and written at a time: bounds memory at any number of leads.
-_BLOCK = 100_000
+_BLOCK = 50_000
 
 
 @asset(partitions_def=tenant_partitions, group_name="leads", deps=[lead_model], kinds={"postgres"})

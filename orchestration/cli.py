@@ -123,7 +123,7 @@ def import_file(
 
     if propose:
         rows = imports.read_table(file).rows
-        typer.echo(imports.propose_mapping(rows, table).to_yaml())
+        typer.echo(imports.propose_mapping(rows, table).to_yaml(), nl=False)
         return
     if not tenant:
         raise GalenaError("--tenant is missing: name the tenant whose records these are.")
@@ -174,13 +174,17 @@ def status() -> None:
 def add_tenant(
     tenant: TenantId,
     name: Annotated[str, typer.Option(help="Its name for people; default the id.")] = "",
+    horizon_days: Annotated[
+        int,
+        typer.Option(min=1, max=365, help="A score is the chance to convert within so many days."),
+    ] = 30,
 ) -> None:
     """Add a tenant. Its first import starts its first scoring while `galena up` runs."""
     from orchestration.installation import migrated_installation
     from warehouse import tenants
 
     with migrated_installation() as found:
-        if not tenants.add(found.database, tenant, name):
+        if not tenants.add(found.database, tenant, name, horizon_days):
             raise GalenaError(
                 f"There is a tenant {tenant!r} already: import into it, or choose another id."
             )

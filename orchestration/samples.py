@@ -1,6 +1,7 @@
 """The sample tenants: a bank's real calls, and simulated CRMs of several sizes and languages."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,16 +18,34 @@ if TYPE_CHECKING:
 _SEED = 7
 
 
-def missing(database: Database) -> Iterator[tuple[str, str, Callable[[], None]]]:
-    """The sample tenants that are not there: id, description, and what creates the tenant.
+@dataclass(frozen=True)
+class Sample:
+    """A sample tenant. tables: its records, in the order in which they are written."""
+
+    tenant_id: str
+    description: str
+    horizon_days: int
+    tables: Callable[[], list[tuple[str, pl.DataFrame]]]
+
+    def create(self, database: Database) -> None:
+        """All in one transaction: the first run must not begin on half of the records."""
+        frames = self.tables()
+        tenants.add(database, self.tenant_id, horizon_days=self.horizon_days)
+        with database.tenant(self.tenant_id) as connection:
+            for table, frame in frames:
+                crm.upsert(connection, self.tenant_id, table, frame)
+
+
+def missing(database: Database) -> Iterator[Sample]:
+    """The sample tenants that are not there.
 
     One without leads is missing, too: its creation was interrupted.
     """
     present = {tenant.tenant_id: tenant.status for tenant in tenants.find_all(database)}
-    for tenant_id, (description, tables) in _samples().items():
-        status = present.get(tenant_id)
-        if status is None or (status == "active" and not _has_leads(database, tenant_id)):
-            yield tenant_id, description, partial(_create, database, tenant_id, tables)
+    for sample in _samples():
+        status = present.get(sample.tenant_id)
+        if status is None or (status == "active" and not _has_leads(database, sample.tenant_id)):
+            yield sample
 
 
 def _has_leads(database: Database, tenant_id: str) -> bool:
@@ -34,21 +53,15 @@ def _has_leads(database: Database, tenant_id: str) -> bool:
         return crm.counts(connection, tenant_id)["leads"] > 0
 
 
-def _samples() -> dict[str, tuple[str, Callable[[], list[tuple[str, pl.DataFrame]]]]]:
+def _samples() -> Iterator[Sample]:
     from examples import bank
     from examples.simulator.profiles import PROFILES
 
-    simulated = {
-        profile.name: (
-            f"{profile.leads:,} simulated leads, notes in {profile.language!r}",
-            partial(_simulated, profile),
-        )
-        for profile in PROFILES.values()
-    }
-    return {
-        "bank": ("41,188 real telephone calls", lambda: [("leads", bank.leads())]),
-        **simulated,
-    }
+    # A call's outcome is known the day after.
+    yield Sample("bank", "41,188 real telephone calls", 7, lambda: [("leads", bank.leads())])
+    for profile in PROFILES.values():
+        description = f"{profile.leads:,} simulated leads, notes in {profile.language!r}"
+        yield Sample(profile.name, description, 30, partial(_simulated, profile))
 
 
 def _simulated(profile: "TenantProfile") -> list[tuple[str, pl.DataFrame]]:
@@ -62,16 +75,3 @@ def _simulated(profile: "TenantProfile") -> list[tuple[str, pl.DataFrame]]:
         ("deals", simulated.deals),
         ("interactions", simulated.interactions),
     ]
-
-
-def _create(
-    database: Database,
-    tenant_id: str,
-    tables: Callable[[], list[tuple[str, pl.DataFrame]]],
-) -> None:
-    """All in one transaction: the tenant's first run must not begin on half of its records."""
-    frames = tables()
-    tenants.add(database, tenant_id)
-    with database.tenant(tenant_id) as connection:
-        for table, frame in frames:
-            crm.upsert(connection, tenant_id, table, frame)

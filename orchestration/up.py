@@ -124,9 +124,9 @@ def _free_port(console: Console, name: str, wanted: int) -> int:
 
 
 def _create_samples(console: Console, found: Installation) -> None:
-    for tenant_id, describe, create in samples.missing(found.database):
-        with _step(console, f"Sample tenant {tenant_id}: {describe}"):
-            create()
+    for sample in samples.missing(found.database):
+        with _step(console, f"Sample tenant {sample.tenant_id}: {sample.description}"):
+            sample.create(found.database)
 
 
 def _show_first_scores(

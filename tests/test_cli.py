@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
+from tests.conftest import in_database
 from warehouse.embedded import Urls
 
 Galena = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -126,7 +127,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence(
 ) -> None:
     wrong = make_url(urls.app).set(password="wrong").render_as_string(hide_password=False)
     unreachable = "postgresql://galena:pass-word@127.0.0.1:1/galena"
-    empty = make_url(urls.owner).set(database=new_database("template0"))
+    name = new_database("template0")
     way_out = "check GALENA_DATABASE_URL"
     for url, words in (
         (wrong, f"password authentication failed.*{way_out}"),
@@ -136,10 +137,11 @@ def test_a_database_that_cannot_be_used_is_one_sentence(
         done = galena("status", GALENA_DATABASE_URL=url, GALENA_OWNER_DATABASE_URL=url)
         _refused(done, words)
         assert "pass-word" not in done.stderr
-    owner = empty.render_as_string(hide_password=False)
-    _refused(galena("status", GALENA_OWNER_DATABASE_URL=owner), "at revision none .* migrate")
-    assert "is at revision" in galena("migrate", GALENA_OWNER_DATABASE_URL=owner).stdout
-    assert galena("status", GALENA_OWNER_DATABASE_URL=owner).returncode == 0
+    empty = in_database(urls, name)
+    new = {"GALENA_DATABASE_URL": empty.app, "GALENA_OWNER_DATABASE_URL": empty.owner}
+    _refused(galena("status", **new), "at revision none .* migrate")
+    assert "is at revision" in galena("migrate", **new).stdout
+    assert galena("status", **new).returncode == 0
 
 
 def test_a_home_that_cannot_be_made_is_one_sentence(galena: Galena, tmp_path: Path) -> None:

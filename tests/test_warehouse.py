@@ -138,6 +138,19 @@ def test_attributes_are_those_known_strictly_before(acme: Database) -> None:
     assert known["attributes"].to_list() == ["{}", '{"v": 1}', '{"v": 1}', '{"v": 2}']
 
 
+def test_no_change_is_known_before_what_it_overwrites(acme: Database) -> None:
+    """A second import that does not say when its facts became known would date them back."""
+    _upsert(acme, _leads(("1", '{"v": 1}'), known_at=JUNE + DAY))
+    _upsert(acme, _leads(("1", '{"v": 2}'), known_at=JUNE))
+    with acme.tenant("acme") as connection:
+        known = connection.execute(
+            text("SELECT attributes ->> 'v', known_at FROM crm.attribute_history ORDER BY 2")
+        ).all()
+    assert known[0] == ("1", JUNE + DAY)
+    assert known[1][0] == "2"
+    assert known[1][1] > datetime.now(UTC) - timedelta(minutes=10)
+
+
 def test_a_plain_update_is_known_from_now_on(acme: Database) -> None:
     """A CRM that writes into the tables does not say when it came to know."""
     _upsert(acme, _leads(("1", '{"v": 1}'), known_at=JUNE))

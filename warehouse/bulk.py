@@ -80,7 +80,7 @@ def _staging_type(table: Table, column: str) -> str:
     kind = table.columns[column].type
     if isinstance(kind, postgresql.JSONB):
         return "text"
-    return kind.compile(dialect=postgresql.dialect())
+    return kind.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
 
 
 def _casts(table: Table, columns: Sequence[str]) -> str:

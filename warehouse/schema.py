@@ -54,9 +54,11 @@ tenants = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("status", Text, nullable=False, server_default="active"),
+    Column("horizon_days", Integer, nullable=False, server_default="30"),
     _now("created_at"),
     CheckConstraint("tenant_id ~ '^[a-z0-9][a-z0-9-]{1,62}$'", name="slug"),
     CheckConstraint("status in ('active', 'paused', 'removing')", name="status"),
+    CheckConstraint("horizon_days between 1 and 365", name="horizon_days"),
     schema="crm",
 )
 

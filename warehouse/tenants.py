@@ -14,24 +14,32 @@ from warehouse.schema import metadata
 
 Status = Literal["active", "paused", "removing"]
 
+DEFAULT_HORIZON_DAYS = 30
+_COLUMNS = "tenant_id, name, status, horizon_days, created_at"
+
 
 @dataclass(frozen=True)
 class Tenant:
     """One customer of the installation.
 
     status: active; paused (kept as it is, nothing is computed); removing (its data is going).
+    horizon_days: a score is the probability that the lead converts within so many days.
     """
 
     tenant_id: str
     name: str
     status: Status
+    horizon_days: int
     created_at: datetime
 
 
-def add(database: Database, tenant_id: str, name: str = "") -> bool:
+def add(
+    database: Database, tenant_id: str, name: str = "", horizon_days: int = DEFAULT_HORIZON_DAYS
+) -> bool:
     """Add a tenant; False when it is there already.
 
     tenant_id: its slug, 2 to 63 of a-z, 0-9 and '-', for good. name: for people, default the slug.
+    horizon_days: within which a conversion counts, 1 to 365: about the length of its sales cycle.
     """
     if not SLUG.fullmatch(tenant_id):
         raise GalenaError(
@@ -41,10 +49,10 @@ def add(database: Database, tenant_id: str, name: str = "") -> bool:
     with database.operator() as connection:
         added = connection.execute(
             text(
-                "INSERT INTO crm.tenants (tenant_id, name) VALUES (:tenant_id, :name)"
-                " ON CONFLICT DO NOTHING"
+                "INSERT INTO crm.tenants (tenant_id, name, horizon_days)"
+                " VALUES (:tenant_id, :name, :horizon_days) ON CONFLICT DO NOTHING"
             ),
-            {"tenant_id": tenant_id, "name": name or tenant_id},
+            {"tenant_id": tenant_id, "name": name or tenant_id, "horizon_days": horizon_days},
         )
         return added.rowcount == 1
 
@@ -52,10 +60,13 @@ def add(database: Database, tenant_id: str, name: str = "") -> bool:
 def find_all(database: Database) -> list[Tenant]:
     """Every tenant, by id."""
     with database.operator() as connection:
-        rows = connection.execute(
-            text("SELECT tenant_id, name, status, created_at FROM crm.tenants ORDER BY tenant_id")
-        )
+        rows = connection.execute(text(f"SELECT {_COLUMNS} FROM crm.tenants ORDER BY tenant_id"))
         return [Tenant(*row) for row in rows]
+
+
+def find(connection: Connection) -> Tenant:
+    """The tenant that the connection is bound to."""
+    return Tenant(*connection.execute(text(f"SELECT {_COLUMNS} FROM crm.tenants")).one())
 
 
 def set_status(database: Database, tenant_id: str, status: Status) -> None:

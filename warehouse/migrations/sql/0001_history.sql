@@ -1,7 +1,8 @@
 -- What changes over time: the leads' attributes as they were known, the scores as they were served.
 
 -- CRM rows are overwritten; training needs them as they stood. Statement-level, so that a bulk load
--- costs one statement. A writer that does not say when a row became known means now.
+-- costs one statement. A change that does not say when it became known, or says that it was known
+-- before the row that it overwrites, became known now.
 CREATE FUNCTION crm.keep_attributes() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'INSERT' THEN
@@ -14,7 +15,7 @@ BEGIN
     FROM written w
     JOIN overwritten o USING (tenant_id, lead_id)
     CROSS JOIN LATERAL (
-      SELECT CASE WHEN w.known_at = o.known_at THEN now() ELSE w.known_at END AS at
+      SELECT CASE WHEN w.known_at <= o.known_at THEN now() ELSE w.known_at END AS at
     ) t
     WHERE w.attributes <> o.attributes
     ON CONFLICT (tenant_id, lead_id, known_at) DO UPDATE SET attributes = EXCLUDED.attributes;

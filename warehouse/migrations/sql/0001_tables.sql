@@ -86,10 +86,12 @@ CREATE TABLE crm.tenants (
   tenant_id TEXT NOT NULL,
   name TEXT NOT NULL,
   status TEXT DEFAULT 'active' NOT NULL,
+  horizon_days INTEGER DEFAULT '30' NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
   CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id),
   CONSTRAINT tenants_slug_check CHECK (tenant_id ~ '^[a-z0-9][a-z0-9-]{1,62}$'),
-  CONSTRAINT tenants_status_check CHECK (status in ('active', 'paused', 'removing'))
+  CONSTRAINT tenants_status_check CHECK (status in ('active', 'paused', 'removing')),
+  CONSTRAINT tenants_horizon_days_check CHECK (horizon_days between 1 and 365)
 );
 
 CREATE TABLE ml.audit_log (
