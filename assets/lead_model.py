@@ -9,7 +9,7 @@ from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataV
 
 from assets.lead_features import lead_features
 from assets.partitions import tenant_partitions
-from resources.mlflow import MlflowTracking
+from resources.mlflow import UI_PORT, MlflowTracking
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ def lead_model(
             "feature set": feature_set.feature_set,
             "feature set made by": MetadataValue.dagster_run(feature_set.run_id),
             "mlflow run id": recorded.run_id,
-            # Answers while `galena up --mlflow` runs.
+            # Answers while `galena up --mlflow` runs, unless another program has its port.
             "mlflow run": MetadataValue.url(
-                f"http://127.0.0.1:5000/#/experiments/{recorded.experiment_id}"
+                f"http://127.0.0.1:{UI_PORT}/#/experiments/{recorded.experiment_id}"
                 f"/runs/{recorded.run_id}"
             ),
         }

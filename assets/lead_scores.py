@@ -1,7 +1,8 @@
 """The scores of a tenant's open leads, with their reasons."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
@@ -90,11 +91,18 @@ def score_open_leads(
 
     since = now - timedelta(days=LOOKBACK_DAYS)
     tallies = []
-    with database.reader(tenant_id) as reader, database.tenant(tenant_id) as connection:
-        read = _ahead(crm.open_leads(reader, tenant_id, _BLOCK, since))
-        scored = (_scored(model, now, leads, interactions) for leads, interactions in read)
+    with database.tenant(tenant_id) as connection:
+        scores.ensure_partition(connection, now)
+    with database.tenant(tenant_id) as connection, ExitStack() as stack:
+        # Before the reader's snapshot: a scoring that waited must not write what it read earlier.
         scores.begin_anew(connection, tenant_id)
-        for block in _ahead(scored):
+        reader = stack.enter_context(database.reader(tenant_id))
+        read = _ahead(crm.open_leads(reader, tenant_id, _BLOCK, since))
+        scored = _ahead(_scored(model, now, leads, interactions) for leads, interactions in read)
+        # After a failure the threads have to end before the connection that they read from.
+        stack.callback(read.close)
+        stack.callback(scored.close)
+        for block in scored:
             tallies.append(block.select("probability", "confidence", "score"))
             scores.write(
                 connection,
@@ -142,7 +150,7 @@ def _scored(
     )
 
 
-def _ahead(blocks: Iterator[T]) -> Iterator[T]:
+def _ahead(blocks: Iterator[T]) -> Generator[T, None, None]:
     """The same blocks, each made by a thread while the one before it is worked on."""
     with ThreadPoolExecutor(max_workers=1) as making:
         coming = making.submit(next, blocks, None)

@@ -149,15 +149,13 @@ def scores(
     """The leads most likely to convert, with the reasons."""
     from orchestration import report
     from orchestration.installation import migrated_installation
-    from warehouse import scores as lead_scores
 
-    with migrated_installation() as found, found.database.tenant(tenant) as connection:
-        leads = lead_scores.top(connection, tenant, limit)
-    if not leads:
-        raise GalenaError(
-            f"Tenant {tenant!r} has no scores yet: import its leads and leave `galena up` running."
-        )
-    _out.print(report.score_table(tenant, leads))
+    with migrated_installation() as found:
+        if not report.tenant_scores(_out, found.database, tenant, limit):
+            raise GalenaError(
+                f"Tenant {tenant!r} has no scores yet: import its leads and leave `galena up`"
+                " running."
+            )
 
 
 @app.command()

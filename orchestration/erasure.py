@@ -76,15 +76,15 @@ def _logs(instance: DagsterInstance, run_id: str) -> Path:
 
 
 # What Dagster keeps beside runs and names a partition in: events without a run, summaries per
-# asset, ticks of sensors, backfills. In JSON a name stands in quotes. Summaries are made anew.
+# asset, which it makes anew, ticks of sensors with their errors, backfills.
 _TRACES = (
     "DELETE FROM event_logs WHERE partition = :name",
     "DELETE FROM asset_event_tags WHERE value = :name",
-    "DELETE FROM job_ticks WHERE tick_body LIKE :quoted",
+    "DELETE FROM job_ticks WHERE tick_body ~ :named",
     "DELETE FROM dynamic_partitions WHERE partition = :name",
-    "DELETE FROM bulk_actions WHERE body LIKE :quoted",
-    "UPDATE asset_keys SET last_materialization = NULL WHERE last_materialization LIKE :quoted",
-    "UPDATE asset_keys SET cached_status_data = NULL WHERE cached_status_data LIKE :quoted",
+    "DELETE FROM bulk_actions WHERE body ~ :named",
+    "UPDATE asset_keys SET last_materialization = NULL WHERE last_materialization ~ :named",
+    "UPDATE asset_keys SET cached_status_data = NULL WHERE cached_status_data ~ :named",
 )
 
 
@@ -117,7 +117,9 @@ def _dagster_storage(dagster_url: str) -> Iterator[Connection]:
 
 
 def _run(connection: Connection, statement: str, tenant_id: str) -> int:
-    parameters = {"name": tenant_id, "quoted": f'%"{tenant_id}"%'}
+    # Whole words: JSON within JSON puts \\" around a name, an error '.
+    named = f"(^|[^a-z0-9-]){tenant_id}($|[^a-z0-9-])"
+    parameters = {"name": tenant_id, "named": named}
     used = {name: value for name, value in parameters.items() if f":{name}" in statement}
     return connection.execute(text(statement), used).rowcount
 

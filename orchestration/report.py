@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -25,10 +26,33 @@ _COUNTED = {
 def top_leads(console: Console, database: Database, limit: int = 3) -> None:
     """For each tenant with scores, its most promising leads."""
     for tenant in tenants.find_all(database):
-        with database.tenant(tenant.tenant_id) as connection:
-            leads = scores.top(connection, tenant.tenant_id, limit)
-        if leads:
-            console.print(score_table(tenant.tenant_id, leads))
+        if tenant.status != "removing":
+            tenant_scores(console, database, tenant.tenant_id, limit)
+
+
+def tenant_scores(console: Console, database: Database, tenant_id: str, limit: int) -> bool:
+    """The tenant's most promising leads and what its model is worth; False without scores."""
+    with database.tenant(tenant_id) as connection:
+        leads = scores.top(connection, tenant_id, limit)
+        champion = models.champion(connection, tenant_id)
+    if not leads or champion is None:
+        return False
+    console.print(score_table(tenant_id, leads))
+    console.print(_worth(champion.metrics), style="dim", highlight=False)
+    return True
+
+
+def _worth(metrics: Mapping[str, Any]) -> str:
+    """The hold-out's figures, beside those of what the model has to beat."""
+    if not metrics.get("hold_out"):
+        return f"No model of its own: {metrics.get('lacking')}."
+    found = metrics["hold_out"]
+    by_model = (
+        f"{name} AUC {found[key]['auc']:.3f} log-loss {found[key]['log_loss']:.4f}"
+        for name, key in (("model", "model"), ("logistic regression", "logistic"))
+    )
+    base_rate = f"base rate log-loss {found['base_rate']['log_loss']:.4f}"
+    return "On later outcomes: " + ", ".join([*by_model, base_rate])
 
 
 def score_table(tenant_id: str, leads: Sequence[ServedScore], reasons: int = 3) -> Table:

@@ -48,7 +48,9 @@ def up(console: Console, *, port: int, with_samples: bool, once: bool, mlflow_ui
         parts = [_webserver(dagster), _DAEMON]
         pages = {"Dagster": f"http://127.0.0.1:{dagster}/asset-groups"}
         if mlflow_ui:
-            mlflow = _free_port(console, "MLflow", 5000)
+            from resources.mlflow import UI_PORT
+
+            mlflow = _free_port(console, "MLflow", UI_PORT)
             parts.append(_mlflow(mlflow, found.settings.mlflow_url))
             pages["MLflow"] = f"http://127.0.0.1:{mlflow}"
         started = _start(console, stack, interruption, found, parts)
@@ -146,7 +148,7 @@ def _show_first_scores(
         if tenant.status == "active" and tenants.awaits_first_run(found.database, tenant.tenant_id)
     ]
     if not waiting:
-        console.print("Starting from what is there: every tenant with leads has its scores.")
+        console.print("Starting from what is there: no active tenant waits for its first scores.")
     failed = runs.follow_first_runs(console, instance, waiting, lambda: _check(started))
     report.top_leads(console, found.database)
     for run in failed:

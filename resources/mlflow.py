@@ -32,6 +32,9 @@ _ENVIRONMENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_LOGGING_LEVEL": "WAR
 _FLUENT_API = threading.Lock()
 
 
+UI_PORT = 5000
+
+
 @dataclass(frozen=True)
 class MlflowRun:
     """Where one training stands in MLflow. model_version counts from 1 per registered model."""

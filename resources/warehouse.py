@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from dagster import ConfigurableResource
+from dagster import ConfigurableResource, InitResourceContext
 from pydantic import PrivateAttr
 
 if TYPE_CHECKING:
@@ -14,6 +14,10 @@ class Warehouse(ConfigurableResource["Warehouse"]):
 
     database_url: str
     _database: "Database | None" = PrivateAttr(default=None)
+
+    def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        if self._database is not None:
+            self._database.close()
 
     @property
     def database(self) -> "Database":

@@ -102,10 +102,10 @@ def _first_run(instance: DagsterInstance, tenant: "Tenant") -> RunRequest | None
     that it must not name a tenant who may be removed.
     """
     tenant_id = tenant.tenant_id
-    ended = instance.get_runs_count(runs_of(tenant_id, statuses=_FAILED))
+    earlier = instance.get_runs_count(runs_of(tenant_id))
     under_way = instance.get_runs_count(runs_of(tenant_id, statuses=_UNDER_WAY))
     if under_way or failed_runs(instance, tenant_id) >= MOST_ATTEMPTS:
         return None
-    attempt = f"{tenant_id} {tenant.created_at.isoformat()} attempt {ended + 1}"
+    attempt = f"{tenant_id} {tenant.created_at.isoformat()} attempt {earlier + 1}"
     key = hashlib.sha256(attempt.encode()).hexdigest()
     return RunRequest(run_key=key, partition_key=tenant_id)

@@ -21,10 +21,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 def _tick(database: Database, instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
-    context = dg.build_sensor_context(
-        instance=instance, resources={"warehouse": Warehouse(database_url=database.url)}
-    )
-    result = tenants(context)
+    warehouse = Warehouse(database_url=database.url)
+    with dg.build_sensor_context(instance=instance, resources={"warehouse": warehouse}) as context:
+        result = tenants(context)
     assert isinstance(result, dg.SensorResult | dg.SkipReason)
     if isinstance(result, dg.SensorResult):
         for request in result.dynamic_partitions_requests or []:

@@ -21,8 +21,6 @@ from orchestration.services import listens
 from tests.test_erasure import files_with, rows_with
 from warehouse.embedded import EmbeddedPostgres
 
-pytestmark = pytest.mark.xdist_group("up")
-
 GALENA = [str(Path(sys.executable).with_name("galena"))]
 PATIENCE_SECONDS = 180
 GONE = "wombat-marker"

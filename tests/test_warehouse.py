@@ -275,6 +275,7 @@ def test_history_is_partitioned_by_month(acme: Database) -> None:
     for month, day in ((6, 30), (7, 1), (7, 2)):
         at = datetime(2026, month, day, tzinfo=UTC)
         with acme.tenant("acme") as connection:
+            scores.ensure_partition(connection, at)
             scores.begin_anew(connection, "acme")
             scores.write(connection, "acme", _scores(at))
             scores.rank(connection, "acme", at, [0.5])

@@ -12,10 +12,17 @@ from warehouse import bulk
 from warehouse.schema import lead_score_history, lead_scores, score_rankings
 
 _CURRENT = [column.name for column in lead_scores.columns if column.name != "tenant_id"]
-_ENSURE_PARTITION = text("SELECT ml.ensure_history_partition(:at)")
 _ONE_AT_A_TIME = text(
     "SELECT pg_advisory_xact_lock(hashtext('ml.lead_scores'), hashtext(:tenant_id))"
 )
+
+
+def ensure_partition(connection: Connection, at: datetime) -> None:
+    """Make sure that the history has a place for scores of this time.
+
+    In a short transaction of its own: whoever else needs the same new month waits for its end.
+    """
+    connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": at})
 
 
 def begin_anew(connection: Connection, tenant_id: str) -> None:
@@ -33,10 +40,10 @@ def begin_anew(connection: Connection, tenant_id: str) -> None:
 def write(connection: Connection, tenant_id: str, scores: pl.DataFrame) -> None:
     """Write scores of leads that have none, and their history.
 
-    scores: the columns of ml.lead_score_history but tenant_id, all of one calculated_at. The
-    ranking that they name by ranked_at has to be there when the transaction ends: see rank().
+    scores: the columns of ml.lead_score_history but tenant_id, all of one calculated_at, for which
+    ensure_partition() was called. The ranking that they name by ranked_at has to be there when the
+    transaction ends: see rank().
     """
-    connection.execute(_ENSURE_PARTITION, {"at": scores["calculated_at"][0]})
     staging = bulk.stage(connection, lead_score_history, scores)
     for table, columns in (("lead_score_history", scores.columns), ("lead_scores", _CURRENT)):
         names = ", ".join(columns)

@@ -161,14 +161,16 @@ def _drop_readers(owner_url: str, tenant_id: str) -> None:
 
 
 def awaits_first_run(database: Database, tenant_id: str) -> bool:
-    """Whether the tenant has leads and no model yet."""
-    with database.tenant(tenant_id) as connection:
-        return bool(
-            connection.scalar(
-                text(
-                    "SELECT EXISTS (SELECT FROM crm.leads WHERE tenant_id = :tenant_id)"
-                    " AND NOT EXISTS (SELECT FROM ml.models WHERE tenant_id = :tenant_id)"
-                ),
-                {"tenant_id": tenant_id},
-            )
-        )
+    """Whether the tenant has open leads and not a single score; not if it is gone meanwhile."""
+    try:
+        with database.tenant(tenant_id) as connection:
+            return bool(connection.scalar(_OPEN_AND_UNSCORED, {"tenant_id": tenant_id}))
+    except TenantNotFoundError:
+        return False
+
+
+_OPEN_AND_UNSCORED = text(
+    "SELECT EXISTS (SELECT FROM crm.leads WHERE tenant_id = :tenant_id"
+    "  AND converted_at IS NULL AND closed_at IS NULL)"
+    " AND NOT EXISTS (SELECT FROM ml.lead_scores WHERE tenant_id = :tenant_id)"
+)

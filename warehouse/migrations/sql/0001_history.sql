@@ -44,10 +44,13 @@ BEGIN
   END IF;
   PERFORM pg_advisory_xact_lock(hashtext('ml.ensure_history_partition'));
   IF to_regclass('ml.' || partition) IS NULL THEN
-    EXECUTE format('CREATE TABLE ml.%I PARTITION OF ml.lead_score_history FOR VALUES FROM (%L) TO (%L)',
-                   partition, first_day, first_day + interval '1 month');
+    -- Attached, not created as a partition, which would keep readers out until the commit.
+    EXECUTE format('CREATE TABLE ml.%I (LIKE ml.lead_score_history INCLUDING ALL)', partition);
     EXECUTE format('ALTER TABLE ml.%I ENABLE ROW LEVEL SECURITY', partition);
     EXECUTE format('ALTER TABLE ml.%I FORCE ROW LEVEL SECURITY', partition);
+    EXECUTE format('ALTER TABLE ml.lead_score_history ATTACH PARTITION ml.%I'
+                   ' FOR VALUES FROM (%L) TO (%L)',
+                   partition, first_day, first_day + interval '1 month');
   END IF;
 END $$;
 REVOKE EXECUTE ON FUNCTION ml.ensure_history_partition(timestamptz) FROM PUBLIC;

@@ -67,8 +67,8 @@ SELECT
     'outcomes', m.outcomes,
     'enough', m.stage <> 'base_rate',
     'statement', CASE WHEN m.stage = 'base_rate'
-      THEN format('not enough evidence: the conversion rate of %s outcomes', m.outcomes)
-      ELSE format('learnt from %s outcomes of this tenant', m.outcomes) END
+      THEN format('not enough evidence: the conversion rate of %s past moments', m.outcomes)
+      ELSE format('learnt from %s past moments of its leads', m.outcomes) END
   ) AS evidence,
   m.base AS base_log_odds,
   serving.reasoning(h.tenant_id, h.model_version, h.contributions, h.inputs) AS reasoning,
@@ -95,7 +95,7 @@ FROM ml.models m;
 GRANT SELECT ON ALL TABLES IN SCHEMA serving TO galena_app, galena_reader;
 
 COMMENT ON VIEW serving.lead_scores_v1 IS
-  'The newest score of every open lead, with its reasons. One row per lead.';
+  'The newest score of every lead that was open at the newest scoring, with its reasons.';
 COMMENT ON VIEW serving.lead_score_history_v1 IS
   'Every score ever served, with its reasons. One row per lead and calculation.';
 COMMENT ON VIEW serving.lead_models_v1 IS
@@ -123,7 +123,7 @@ BEGIN
       'One minus the width of the 90 % interval of the conversion rate of leads scored like this'
       ' one, 0 to 1.');
     EXECUTE format('COMMENT ON COLUMN serving.%I.evidence IS %L', scores,
-      'What the score rests on: stage (own_model or base_rate), outcomes it was learnt from,'
+      'What the score rests on: stage (own_model or base_rate), outcomes: labelled past moments of leads it was learnt from,'
       ' whether they are enough, and the same in words.');
     EXECUTE format('COMMENT ON COLUMN serving.%I.base_log_odds IS %L', scores,
       'Log-odds before any reason: base_log_odds plus all weights = ln(p / (1 - p)).');
@@ -144,7 +144,7 @@ COMMENT ON COLUMN serving.lead_models_v1.tenant_id IS 'The tenant whose model it
 COMMENT ON COLUMN serving.lead_models_v1.version IS 'Counts from 1 for each tenant.';
 COMMENT ON COLUMN serving.lead_models_v1.stage IS
   'own_model, or base_rate while there are too few outcomes.';
-COMMENT ON COLUMN serving.lead_models_v1.outcomes IS 'Labelled rows it was learnt from.';
+COMMENT ON COLUMN serving.lead_models_v1.outcomes IS 'Labelled past moments of leads that it was learnt from, up to four of a lead.';
 COMMENT ON COLUMN serving.lead_models_v1.horizon_days IS
   'Days after scoring within which a conversion counts.';
 COMMENT ON COLUMN serving.lead_models_v1.metrics IS
