@@ -1,7 +1,7 @@
 """How well a probability is known: the interval that the outcomes of similar scores leave.
 
 Nine times in ten the conversion rate of leads scored like this one lies inside the interval, as
-long as leads convert as they did in the calibration window; confidence is one minus its width.
+long as leads convert as they did in the windows; confidence is one minus its width.
 It speaks of the rate, not of the single lead: a well-known 50 % is still a coin to toss.
 """
 
@@ -17,7 +17,7 @@ FEWEST_ROWS = 100
 
 
 def table(log_odds: Floats, outcome: Bools) -> ConfidenceTable:
-    """The intervals of scores, from rows of the calibration window.
+    """The intervals of scores, from rows of the rolling windows (ml.training).
 
     log_odds, outcome: (n,) calibrated scores and what happened. They are parted into at most 20
     bins of equal mass and at least 100 rows; equal scores share a bin. Fewer than 200 rows, or
