@@ -6,10 +6,11 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 import pytest
+from sqlalchemy import text
 
 from resources.warehouse import Warehouse
 from sensors.tenants import MOST_ATTEMPTS, score_tenant, tenants
-from warehouse import crm
+from warehouse import crm, models
 from warehouse import tenants as registry
 from warehouse.database import Database
 
@@ -72,6 +73,35 @@ def test_the_first_records_start_the_first_run(
     _import_lead(database, "acme")
     assert _asked_for(_tick(database, instance)) == ["acme"]
     registry.set_status(database, "acme", "paused")
+    assert _asked_for(_tick(database, instance)) == []
+
+
+def test_a_tenant_whose_run_ended_before_its_scores_is_run_again(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    """The model is registered in a transaction before the scores: one without them is no end."""
+    registry.add(database, "acme")
+    _import_lead(database, "acme")
+    with database.tenant("acme") as connection:
+        models.register(
+            connection,
+            "acme",
+            artifact=b"{}",
+            factors=[],
+            feature_set=1,
+            stage="base_rate",
+            outcomes=0,
+            base=0.0,
+            horizon_days=30,
+            metrics={},
+            run_id="run",
+            trained_at=datetime(2026, 1, 1, tzinfo=UTC),
+        )
+    assert _asked_for(_tick(database, instance)) == ["acme"]
+    with database.tenant("acme") as connection:
+        connection.execute(
+            text("INSERT INTO ml.lead_scores VALUES ('acme', '1', 0.5, now(), now())")
+        )
     assert _asked_for(_tick(database, instance)) == []
 
 
