@@ -7,7 +7,7 @@ to_sql, on a tenth of the leads, times ten.
 """
 
 import multiprocessing
-import resource
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -110,7 +110,13 @@ def _in_process(way: Callable[..., dict[str, float]], *arguments: object) -> Mea
 def _measured(way: Callable[..., dict[str, float]], arguments: tuple[object, ...]) -> Measured:
     stages = way(*arguments)
     total = stages.pop("total")
-    return Measured(total, stages, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return Measured(total, stages, _peak_mb())
+
+
+def _peak_mb() -> float:
+    """Of this process since it began; getrusage would count the parent that it was forked from."""
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(line) / 1024
 
 
 def _score(urls: Urls, now: datetime) -> dict[str, float]:

@@ -23,6 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from warehouse.embedded import EmbeddedPostgres, EmbeddedPostgresError
 
 START = """
+import sys
 from pathlib import Path
 from warehouse.embedded import EmbeddedPostgres
 print(EmbeddedPostgres(Path(sys.argv[1])).start(), flush=True)
