@@ -240,6 +240,91 @@ def test_bulk_reads_answer_for_their_tenant(both: Database) -> None:
         assert reader.frame("SELECT tenant_id FROM crm.leads")["tenant_id"].to_list() == [MINE]
 
 
+def test_who_the_tenants_are_is_the_operators_knowledge(both: Database, reader_url: str) -> None:
+    with both.tenant(MINE) as connection:
+        for table in ("crm.tenants", "crm.readers"):
+            seen = connection.scalars(text(f"SELECT tenant_id FROM {table}")).all()
+            assert set(seen) <= {MINE}, table
+        assert connection.scalar(text("SELECT count(*) FROM crm.tenants")) == 1
+    for write in (
+        "INSERT INTO crm.tenants (tenant_id, name) VALUES ('new', 'new')",
+        "DELETE FROM crm.tenants",
+        "INSERT INTO crm.readers VALUES ('mine', 'somebody')",
+        "UPDATE crm.readers SET tenant_id = 'mine'",
+        "DELETE FROM crm.readers",
+    ):
+        with pytest.raises(ProgrammingError, match="permission denied"), both.tenant(MINE) as c:
+            c.execute(text(write))
+    with _connected(reader_url) as connection:
+        for table in ("crm.tenants", "crm.readers"):
+            _denied(connection, f"SELECT * FROM {table}")
+
+
+_LEAD = pl.DataFrame(
+    {"lead_id": ["new"], "created_at": [WHEN], "attributes": ["{}"]},
+    schema_overrides={"created_at": pl.Datetime("us", "UTC")},
+)
+_REJECTED = pl.DataFrame({"reason": ["why"], "row": ["{}"]})
+_LABELLED = pl.DataFrame(
+    {
+        "lead_id": ["new"],
+        "snapshot_at": [WHEN],
+        "label": [True],
+        "label_known_at": [WHEN],
+        "features": [[1.0]],
+    },
+    schema_overrides={
+        "snapshot_at": pl.Datetime("us", "UTC"),
+        "label_known_at": pl.Datetime("us", "UTC"),
+        "features": pl.List(pl.Float32),
+    },
+)
+WRITERS: dict[str, Callable[[Connection], object]] = {
+    "crm.upsert": lambda c: crm.upsert(c, THEIRS, "leads", _LEAD),
+    "crm.reject": lambda c: crm.reject(c, THEIRS, "file", _REJECTED),
+    "features.save": lambda c: features.save(
+        c, THEIRS, _LABELLED, spec={}, as_of=WHEN, horizon_days=30, run_id="run"
+    ),
+    "models.register": lambda c: models.register(
+        c,
+        THEIRS,
+        artifact=b"",
+        factors=[],
+        feature_set=1,
+        stage="own_model",
+        outcomes=1,
+        base=0.0,
+        horizon_days=30,
+        metrics={},
+        run_id="run",
+        trained_at=WHEN,
+    ),
+    "models.promote": lambda c: models.promote(c, THEIRS, 1, "challenger", actor="", why=""),
+    "scores.rank": lambda c: scores.rank(c, THEIRS, WHEN, [0.5]),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_functions_that_write_are_refused_another_tenant(both: Database, name: str) -> None:
+    with (
+        pytest.raises(ProgrammingError, match="row-level security"),
+        both.tenant(MINE) as connection,
+    ):
+        WRITERS[name](connection)
+
+
+def test_functions_that_change_find_nothing_of_another_tenant(both: Database) -> None:
+    with both.tenant(MINE) as connection:
+        scores.begin_anew(connection, THEIRS)
+        models.link_mlflow(connection, THEIRS, 1, "stolen")
+    with both.tenant(THEIRS) as connection:
+        assert scores.freshness(connection, THEIRS).scores == 1
+        linked = connection.scalars(text("SELECT mlflow_run_id FROM ml.models")).all()
+    assert linked == ["of-theirs"]
+    with both.reader(MINE) as reader:
+        assert list(crm.open_leads(reader, THEIRS, 10, WHEN)) == []
+
+
 @pytest.mark.parametrize("tenant_id", ["nobody", "", "Mine", "a'; DROP TABLE crm.leads --", "*"])
 def test_an_unknown_tenant_is_one_clear_error(both: Database, tenant_id: str) -> None:
     with pytest.raises(TenantNotFoundError, match="galena tenant list"), both.tenant(tenant_id):
