@@ -1,6 +1,5 @@
 """The document that serves: features, tables, what its confidence rests on; JSON, no pickle."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -156,8 +155,3 @@ def loads(data: bytes) -> Model:
     if not isinstance(document, dict):
         raise ValueError(f"model document: a JSON {type(document).__name__}, expected an object")
     return Model.from_json(document)
-
-
-def sha256(data: bytes) -> str:
-    """Fingerprint of a model's bytes, 64 hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()

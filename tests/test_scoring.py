@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from ml.model import ConfidenceTable, Evidence, Model, dumps, loads, sha256
+from ml.model import ConfidenceTable, Evidence, Model, dumps, loads
 from ml.scoring import Scores, score
 from ml.spec import Column, FeatureSpec
 from ml.tables import BLOCK_ROWS, Tables
@@ -159,8 +159,7 @@ def test_the_same_model_has_the_same_bytes() -> None:
     berlin = MODEL.trained_at.astimezone(timezone(timedelta(hours=1)))
     assert dumps(trained()[1]) == dumps(loads(dumps(MODEL))) == dumps(MODEL)
     assert dumps(replace(MODEL, trained_at=berlin)) == dumps(MODEL)
-    assert sha256(dumps(MODEL)) != sha256(dumps(replace(MODEL, horizon_days=60)))
-    assert sha256(b"") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert dumps(MODEL) != dumps(replace(MODEL, horizon_days=60))
 
 
 def document(**changes: Any) -> bytes:

@@ -132,7 +132,13 @@ def _create_reader(connection: Connection, tenant_id: str, role_name: str, passw
     if exists and owner is None:
         raise GalenaError(f"A login {role_name!r} exists and is no reader: choose another name.")
     verb = "ALTER" if exists else "CREATE"
-    quoted = sql.Literal(password).as_string(None)
+    # Its digest, as psql's \password does: a server that logs statements would keep the password.
+    driver_connection = connection.connection.driver_connection
+    assert driver_connection is not None
+    digest = driver_connection.pgconn.encrypt_password(
+        password.encode(), role_name.encode(), b"scram-sha-256"
+    )
+    quoted = sql.Literal(digest.decode()).as_string(None)
     connection.exec_driver_sql(f"{verb} ROLE {role} LOGIN PASSWORD {quoted}")
     connection.exec_driver_sql(f"GRANT galena_reader TO {role}")
     connection.execute(
