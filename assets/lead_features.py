@@ -22,7 +22,13 @@ _ROWS_FOR_TYPES = 50_000
 _BLOCK = 100_000
 
 
-@asset(partitions_def=tenant_partitions, group_name="leads", deps=[crm_records], kinds={"polars"})
+@asset(
+    partitions_def=tenant_partitions,
+    group_name="leads",
+    deps=[crm_records],
+    kinds={"polars"},
+    pool="batch",
+)
 def lead_features(context: AssetExecutionContext, warehouse: Warehouse) -> MaterializeResult[None]:
     """Each past lead at up to four moments of its open time: what was known then, and whether it
     converted within the tenant's horizon of it."""

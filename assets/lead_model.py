@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     group_name="leads",
     deps=[lead_features],
     kinds={"lightgbm", "mlflow"},
+    pool="batch",
 )
 def lead_model(
     context: AssetExecutionContext, warehouse: Warehouse, mlflow: MlflowTracking

@@ -22,7 +22,6 @@ import numpy as np
 import polars as pl
 from sqlalchemy import create_engine, make_url, text
 
-from assets import lead_scores
 from benchmarks import plain_scoring
 from benchmarks.reporting import arguments, console, report
 from examples.simulator.bulk import open_leads
@@ -35,6 +34,7 @@ from warehouse import bulk, crm, models, scores, tenants
 from warehouse.database import Database
 from warehouse.embedded import EmbeddedPostgres, Urls
 from warehouse.migrate import migrate
+from warehouse.scoring import Champions, score_open_leads
 
 TENANT = "bulk"
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -63,9 +63,9 @@ def _run(urls: Urls, leads: int, given: Any) -> None:
         _load(database, leads)
         _register(database, booster)
     with _told("a first scoring, so that there are scores to replace"):
-        _in_process(_score, urls, datetime.now(UTC))
+        _in_process(_score, urls)
     with _told("ours"):
-        ours = _in_process(_score, urls, datetime.now(UTC))
+        ours = _in_process(_score, urls)
     with _told("the limit"):
         limit = _in_process(_limit, urls, booster.model_to_string())
     sample = leads // 10
@@ -119,13 +119,11 @@ def _peak_mb() -> float:
     return int(line) / 1024
 
 
-def _score(urls: Urls, now: datetime) -> dict[str, float]:
-    database = Database(urls.app)
+def _score(urls: Urls) -> dict[str, float]:
+    database, champions = Database(urls.app), Champions()
+    # Imports at first use are paid by a process once, not per scoring; so is the model.
     with database.tenant(TENANT) as connection:
-        champion = models.champion(connection, TENANT)
-    assert champion is not None
-    loaded = model.loads(champion.artifact)
-    # Imports at first use are paid by a process once, not per scoring.
+        _version, loaded = champions.serving(connection, TENANT, now=NOW, run_id="benchmark")
     scoring.score(loaded, np.zeros((1, len(loaded.spec.features)), np.float32))
     clock = _Clock()
     # The stages as the pipeline names them; wrapping them here keeps timers out of the product.
@@ -134,9 +132,7 @@ def _score(urls: Urls, now: datetime) -> dict[str, float]:
     scores.write = clock.timed("write scores and history", scores.write)
     crm.open_leads = clock.timed_iterator("read", crm.open_leads)
     began = time.perf_counter()
-    lead_scores.score_open_leads(
-        database, TENANT, loaded, model_version=champion.version, now=now, run_id="benchmark"
-    )
+    score_open_leads(database, TENANT, champions, "benchmark")
     return {**clock.seconds, "total": time.perf_counter() - began}
 
 

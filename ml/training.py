@@ -136,6 +136,17 @@ def train(
     return trained
 
 
+def base_rate(
+    label: Bools, snapshot_at: Times, *, trained_at: datetime, horizon_days: int
+) -> Trained:
+    """The model of a tenant before its first training: the conversion rate of its newest labelled
+    snapshots for every lead; a half where there are none. Arguments as for train()."""
+    spec = FeatureSpec(columns=(), interaction_kinds=(), dropped=())
+    matrix = np.zeros((len(label), len(spec.features)), np.float32)
+    history = _History(spec, matrix, label, snapshot_at, trained_at, horizon_days, seed=0)
+    return _base_rate(history, "not trained yet", None)
+
+
 @dataclass(frozen=True, eq=False)
 class _History:
     """The labelled snapshots of one training, and what every model made from them shares."""

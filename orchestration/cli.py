@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from orchestration.lead_commands import lead_app
 from warehouse.errors import GalenaError
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ tenant_app = typer.Typer(
     help="The tenants: who there is, coming, pausing, going.", no_args_is_help=True
 )
 app.add_typer(tenant_app, name="tenant")
+app.add_typer(lead_app, name="lead")
 
 _out = Console()
 _errors = Console(stderr=True, soft_wrap=True)
@@ -160,12 +162,35 @@ def scores(
 
 @app.command()
 def status() -> None:
-    """Each tenant's records, model and newest scores."""
+    """Each tenant's model and scores; how soon changes are rescored, and what is wrong."""
     from orchestration import report
     from orchestration.installation import migrated_installation
 
     with migrated_installation() as found:
         report.status(_out, found.database)
+
+
+@app.command()
+def alerts(
+    tenant: Annotated[str, typer.Argument(metavar="[TENANT]", help="Default: all tenants.")] = "",
+) -> None:
+    """What is wrong, and since when."""
+    from orchestration import report
+    from orchestration.installation import migrated_installation
+
+    with migrated_installation() as found:
+        report.alerts(_out, found.database, tenant)
+
+
+@app.command()
+def retry(tenant: TenantId) -> None:
+    """Try again at once to score the leads that could not be scored."""
+    from orchestration.installation import migrated_installation
+    from warehouse import queue
+
+    with migrated_installation() as found, found.database.tenant(tenant) as connection:
+        leads = queue.retry(connection, tenant)
+    _out.print(f"{leads:,} leads that could not be scored are queued again.")
 
 
 @tenant_app.command("add")

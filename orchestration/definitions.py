@@ -7,10 +7,14 @@ from dagster import Definitions, EnvVar, in_process_executor
 from assets.crm_records import crm_records
 from assets.lead_features import lead_features
 from assets.lead_model import lead_model
-from assets.lead_scores import lead_scores
+from assets.lead_scores import changes_are_rescored_in_time, lead_scores
+from assets.nightly import rescore_all_leads, retention
+from assets.rescoring import rescore_changed_leads
 from assets.serving import serving
+from orchestration.schedules import SCHEDULES
 from resources.mlflow import MlflowTracking
 from resources.warehouse import Warehouse
+from sensors.crm_changes import crm_changes
 from sensors.tenants import score_tenant, tenants
 
 
@@ -22,8 +26,10 @@ def build_defs(*, resources: Mapping[str, object]) -> Definitions:
     """
     return Definitions(
         assets=[crm_records, lead_features, lead_model, lead_scores, serving],
-        jobs=[score_tenant],
-        sensors=[tenants],
+        asset_checks=[changes_are_rescored_in_time],
+        jobs=[score_tenant, rescore_changed_leads, rescore_all_leads, retention],
+        sensors=[tenants, crm_changes],
+        schedules=SCHEDULES,
         resources=resources,
         executor=in_process_executor,
     )

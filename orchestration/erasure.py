@@ -27,6 +27,10 @@ def erase(found: Installation, tenant_id: str) -> dict[str, int]:
     The tenant's row goes last, so that whoever was interrupted can name the tenant again.
     """
     tenants.set_status(found.database, tenant_id, "removing")
+    # From here on no transaction binds to the tenant, and the last that did has ended: a rescoring
+    # names it to Dagster in one.
+    with found.database.erasing(tenant_id):
+        pass
     os.environ.update(found.environment())
     with runs.instance() as instance:
         instance.delete_dynamic_partition("tenants", tenant_id)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warehouse.database import Database
-from warehouse.embedded import EmbeddedPostgres
+from warehouse.embedded import EmbeddedPostgres, socket_folder
 from warehouse.errors import GalenaError
 from warehouse.migrate import current_revision, newest_revision
 from warehouse.settings import Settings
@@ -32,6 +32,7 @@ class Installation:
             **self.settings.environment(),
             "GALENA_DAGSTER_FILES": str(home / "dagster"),
             "GALENA_MLFLOW_ARTIFACTS": str(home / "mlflow"),
+            "GALENA_CODE_SERVER": str(socket_folder(home.resolve() / "dagster") / "code"),
             "DAGSTER_HOME": str(PROJECT),
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }

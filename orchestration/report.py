@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from warehouse import crm, models, scores, tenants
+from warehouse import alerts as alerting
+from warehouse import crm, models, rescorings, scores, tenants
 from warehouse.database import Database
 from warehouse.imports import ImportReport
 from warehouse.scores import ServedScore
@@ -118,6 +119,39 @@ def status(console: Console, database: Database) -> None:
             f"{served.newest:%Y-%m-%d %H:%M}" if served.newest else "",
         )
     console.print(table)
+    rescoring(console, database)
+
+
+def rescoring(console: Console, database: Database) -> None:
+    """How many changes wait, how soon changes became scores, and whether anything is wrong."""
+    health = rescorings.health(database)
+    if health.queued:
+        since = f", the oldest for {health.oldest_s:.0f} s" if health.oldest_s else ""
+        console.print(f"{health.queued:,} changes of {health.tenants:,} tenants wait{since}.")
+    else:
+        console.print("No changed lead waits to be rescored.")
+    if health.p50_s is not None:
+        console.print(
+            f"In the last hour {health.leads:,} changed leads were rescored: half of them within"
+            f" {health.p50_s:.1f} s, 95 % within {health.p95_s:.1f} s, all within"
+            f" {health.max_s:.1f} s."
+        )
+    if found := alerting.count_open(database):
+        console.print(
+            f"{sum(found.values()):,} alerts of {len(found):,} tenants: `galena alerts` shows them."
+        )
+
+
+def alerts(console: Console, database: Database, tenant_id: str) -> None:
+    """The open alerts of one tenant, or of all."""
+    table = _table("tenant", "since (UTC)", "what", "why", numbers=())
+    for alerting_tenant in [tenant_id] if tenant_id else alerting.count_open(database):
+        with database.tenant(alerting_tenant) as connection:
+            for alert in alerting.open_alerts(connection, alerting_tenant):
+                since = f"{alert.raised_at:%Y-%m-%d %H:%M}"
+                what = f"{alert.kind.replace('_', ' ')} {alert.subject}".strip()
+                table.add_row(alerting_tenant, since, escape(what), escape(alert.message))
+    console.print(table if table.row_count else "No alert is open.")
 
 
 def _table(*texts: str, numbers: Sequence[str]) -> Table:

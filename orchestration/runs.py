@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from sensors.tenants import INTERRUPTED, MOST_ATTEMPTS, failed_runs, runs_of
 
-_STEPS = 5
+_STEPS = 6
 _COLUMNS = (
     SpinnerColumn(),
     TextColumn("{task.fields[tenant_id]:16}"),

@@ -8,29 +8,48 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from orchestration.streams import Notes
 from warehouse import crm, tenants
 from warehouse.database import Database
 
 if TYPE_CHECKING:
-    from examples.simulator.profile import TenantProfile
+    from examples.simulator import Change, SimulatedCrm, TenantProfile
 
 # Any number: the same seed gives the same tenants.
 _SEED = 7
+# Changes of all simulated tenants together; each has its share by its number of leads, so that the
+# same time passes in all of them.
+_SIMULATED_PER_SECOND = 0.9
+_BANK_PER_SECOND = 0.1
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A sample tenant. tables: its records, in the order in which they are written."""
+    """A sample tenant.
+
+    tables: its records at a time, in the order in which they are written.
+    events: what happens after that time, without end or not: the changes of each event, whose time
+    the second argument tells by the number of changes before it.
+    per_second: changes per second at which that is to happen.
+    """
 
     tenant_id: str
     description: str
     horizon_days: int
-    tables: Callable[[], list[tuple[str, pl.DataFrame]]]
+    tables: Callable[[datetime], list[tuple[str, pl.DataFrame]]]
+    events: Callable[[datetime, Callable[[int], datetime]], Iterator[list["Change"]]]
+    per_second: float
 
-    def create(self, database: Database) -> None:
-        """All in one transaction: the first run must not begin on half of the records."""
-        frames = self.tables()
+    def create(self, database: Database, notes: Notes) -> None:
+        """All records in one transaction: the first run must not begin on half of them.
+
+        They are as of the tenant's creation, so that its live changes can go on from there.
+        """
         tenants.add(database, self.tenant_id, horizon_days=self.horizon_days)
+        with database.tenant(self.tenant_id) as connection:
+            created_at = tenants.find(connection).created_at.astimezone(UTC)
+        frames = self.tables(created_at)
+        notes.begin(self.tenant_id, created_at)
         with database.tenant(self.tenant_id) as connection:
             for table, frame in frames:
                 crm.upsert(connection, self.tenant_id, table, frame)
@@ -42,7 +61,7 @@ def missing(database: Database) -> Iterator[Sample]:
     One without leads is missing, too: its creation was interrupted.
     """
     present = {tenant.tenant_id: tenant.status for tenant in tenants.find_all(database)}
-    for sample in _samples():
+    for sample in all_samples():
         status = present.get(sample.tenant_id)
         if status is None or (status == "active" and not _has_leads(database, sample.tenant_id)):
             yield sample
@@ -53,21 +72,40 @@ def _has_leads(database: Database, tenant_id: str) -> bool:
         return crm.counts(connection, tenant_id)["leads"] > 0
 
 
-def _samples() -> Iterator[Sample]:
+def all_samples() -> Iterator[Sample]:
+    """The bank first, then the simulated ones."""
     from examples import bank
-    from examples.simulator.profiles import PROFILES
+    from examples.simulator import PROFILES
 
-    # A call's outcome is known the day after.
-    yield Sample("bank", "41,188 real telephone calls", 7, lambda: [("leads", bank.leads())])
+    yield Sample(
+        "bank",
+        "41,188 real telephone calls",
+        # A call's outcome is known the day after.
+        7,
+        lambda _now: [("leads", bank.leads())],
+        lambda _now, time_of: bank.live_events(time_of),
+        _BANK_PER_SECOND,
+    )
+    leads = sum(profile.leads for profile in PROFILES.values())
     for profile in PROFILES.values():
-        description = f"{profile.leads:,} simulated leads, notes in {profile.language!r}"
-        yield Sample(profile.name, description, 30, partial(_simulated, profile))
+        yield simulated(profile, _SIMULATED_PER_SECOND * profile.leads / leads)
 
 
-def _simulated(profile: "TenantProfile") -> list[tuple[str, pl.DataFrame]]:
-    from examples.simulator.crm import simulate
+def simulated(profile: "TenantProfile", per_second: float) -> Sample:
+    """The tenant of a profile."""
+    description = f"{profile.leads:,} simulated leads, notes in {profile.language!r}"
+    return Sample(
+        profile.name,
+        description,
+        30,
+        partial(_tables, profile),
+        partial(_events, profile),
+        per_second,
+    )
 
-    simulated = simulate(profile, _SEED, datetime.now(UTC))
+
+def _tables(profile: "TenantProfile", now: datetime) -> list[tuple[str, pl.DataFrame]]:
+    simulated = _simulate(profile, now)
     return [
         ("leads", simulated.leads),
         ("leads", simulated.attribute_changes),
@@ -75,3 +113,17 @@ def _simulated(profile: "TenantProfile") -> list[tuple[str, pl.DataFrame]]:
         ("deals", simulated.deals),
         ("interactions", simulated.interactions),
     ]
+
+
+def _events(
+    profile: "TenantProfile", now: datetime, time_of: Callable[[int], datetime]
+) -> Iterator[list["Change"]]:
+    from examples.simulator import live_events
+
+    return live_events(_simulate(profile, now), _SEED, time_of)
+
+
+def _simulate(profile: "TenantProfile", now: datetime) -> "SimulatedCrm":
+    from examples.simulator import simulate
+
+    return simulate(profile, _SEED, now)

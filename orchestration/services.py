@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,16 @@ exec 3<&0 </dev/null
 exec 3<&-
 exec "$@"
 """
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One of the processes that make up a running Galena, and how to tell that it is ready."""
+
+    name: str
+    command: Sequence[str]
+    ready: Callable[[], bool]
+    environment: Mapping[str, str]
 
 
 @dataclass
@@ -64,6 +74,67 @@ class Service:
         os.close(self.lifeline)
 
 
+# More than this within the time is no accident: starting it once more would not help.
+_MOST_RESTARTS = 5
+_WITHIN_SECONDS = 600
+
+
+class Supervisor:
+    """Keeps parts running: one that ends by itself is started again.
+
+    logs: the folder of their logs. folder: where they run. tell: called with a line about what a
+    person may want to know. held: a context in which no Ctrl-C arrives.
+    """
+
+    def __init__(
+        self,
+        logs: Path,
+        folder: Path,
+        tell: Callable[[str], None],
+        held: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._logs, self._folder, self._tell, self._held = logs, folder, tell, held
+        self._running: dict[Part, Service] = {}
+        self._restarts: list[float] = []
+
+    def start(self, parts: Sequence[Part]) -> None:
+        """Start the parts, and return when all are ready."""
+        for part in parts:
+            self._start(part)
+        for part in parts:
+            self._running[part].await_ready(part.ready)
+
+    def check(self) -> None:
+        """Start again what has ended by itself. Raises GalenaError when that happens too often."""
+        for part, service in self._running.items():
+            if service.process.poll() is not None:
+                self._start_again(part, service)
+
+    def stop(self) -> None:
+        """Stop the parts, the last one first, with a word for each."""
+        while self._running:
+            part, service = self._running.popitem()
+            service.stop()
+            self._tell(f"[dim]{part.name} stopped[/dim]")
+
+    def _start(self, part: Part) -> None:
+        log = self._logs / f"{part.name.lower().replace(' ', '-')}.log"
+        with self._held():
+            self._running[part] = start(
+                part.name, part.command, log, part.environment, self._folder
+            )
+
+    def _start_again(self, part: Part, service: Service) -> None:
+        now = time.monotonic()
+        self._restarts = [at for at in self._restarts if at > now - _WITHIN_SECONDS]
+        if len(self._restarts) >= _MOST_RESTARTS:
+            service.check()
+        self._restarts.append(now)
+        service.stop()
+        self._start(part)
+        self._tell(f"[yellow]{part.name} ended by itself, and was started again.[/yellow]")
+
+
 def start(
     name: str, command: Sequence[str], log: Path, environment: Mapping[str, str], folder: Path
 ) -> Service:
@@ -102,11 +173,12 @@ def free_port(wanted: int) -> int:
     raise GalenaError(f"No port from {wanted} to {wanted + 99} is free: name one with --port.")
 
 
-def listens(port: int) -> bool:
-    """Whether something accepts connections on this port of the loopback."""
-    with socket.socket() as probe:
+def listens(address: int | Path) -> bool:
+    """Whether something accepts connections on this port of the loopback, or on this socket."""
+    unix = isinstance(address, Path)
+    with socket.socket(socket.AF_UNIX if unix else socket.AF_INET) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex(str(address) if unix else ("127.0.0.1", address)) == 0
 
 
 def _last_line(log: Path) -> str:

@@ -4,19 +4,20 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from orchestration import report, runs, samples, services
+from orchestration import live, report, runs, samples, services
 from orchestration.installation import PROJECT, Installation, check_libgomp, installation
 from orchestration.interruption import Interruption
+from orchestration.streams import Notes
 from warehouse import tenants
-from warehouse.embedded import EmbeddedPostgres
+from warehouse.embedded import EmbeddedPostgres, make_private
 from warehouse.errors import GalenaError
 from warehouse.migrate import migrate
 
@@ -45,7 +46,7 @@ def up(console: Console, *, port: int, with_samples: bool, once: bool, mlflow_ui
             runs.fail_orphans(instance)
         stack.callback(runs.fail_orphans, instance)
         dagster = _free_port(console, "Dagster", port)
-        parts = [_webserver(dagster), _DAEMON]
+        parts = [_webserver(dagster), _daemon()]
         pages = {"Dagster": f"http://127.0.0.1:{dagster}/asset-groups"}
         if mlflow_ui:
             from resources.mlflow import UI_PORT
@@ -53,69 +54,77 @@ def up(console: Console, *, port: int, with_samples: bool, once: bool, mlflow_ui
             mlflow = _free_port(console, "MLflow", UI_PORT)
             parts.append(_mlflow(mlflow, found.settings.mlflow_url))
             pages["MLflow"] = f"http://127.0.0.1:{mlflow}"
-        started = _start(console, stack, interruption, found, parts)
-        _show_first_scores(console, found, instance, started, dagster, strict=once)
+        started = services.Supervisor(
+            found.settings.home / "logs",
+            PROJECT,
+            console.print,
+            interruption.held,
+        )
+        stack.callback(started.stop)
+        _start(console, started, [_code_server(found), *parts])
+        check = partial(_check, console, found, started)
+        _show_first_scores(console, found, instance, check, dagster, strict=once)
         report.urls(console, pages, found.settings.home)
         if not once:
             console.print("Ctrl-C stops everything.")
-            _watch(started)
+            _watch(check, _feed(console, found) if with_samples else None)
     console.print("Stopped.")
-
-
-@dataclass(frozen=True)
-class _Part:
-    """One of the processes that make up a running Galena."""
-
-    name: str
-    command: Sequence[str]
-    ready: Callable[[], bool]
-    environment: Mapping[str, str]
 
 
 _WORKSPACE = ("-w", str(PROJECT / "workspace.yaml"))
 
-# Below warnings it logs the names of tenants that come and go.
-_DAEMON = _Part(
-    "Dagster daemon",
-    [sys.executable, "-m", "dagster._daemon", "run", *_WORKSPACE, "--log-level", "warning"],
-    lambda: True,
-    {},
-)
+
+def _code_server(found: Installation) -> services.Part:
+    """Loads the definitions, evaluates the sensors and starts the runs, for the other two.
+
+    One that each of them would start for itself is not started again when it is killed.
+    """
+    socket = Path(found.environment()["GALENA_CODE_SERVER"])
+    socket.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private(socket.parent)
+    command = [
+        *(sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(socket)),
+        *("--module-name", "orchestration.definitions", "--location-name", "galena"),
+        *("--use-python-environment-entry-point", "--log-level", "warning"),
+    ]
+    return services.Part("Dagster code server", command, lambda: services.listens(socket), {})
 
 
-def _webserver(port: int) -> _Part:
+def _daemon() -> services.Part:
+    # Below warnings it logs the names of tenants that come and go.
+    command = [
+        sys.executable,
+        "-m",
+        "dagster._daemon",
+        "run",
+        *_WORKSPACE,
+        "--log-level",
+        "warning",
+    ]
+    return services.Part("Dagster daemon", command, lambda: True, {})
+
+
+def _webserver(port: int) -> services.Part:
     address = ("-h", "127.0.0.1", "-p", str(port))
     command = [sys.executable, "-m", "dagster_webserver", *_WORKSPACE, *address]
-    return _Part("Dagster webserver", command, lambda: services.listens(port), {})
+    return services.Part("Dagster webserver", command, lambda: services.listens(port), {})
 
 
-def _mlflow(port: int, tracking_uri: str) -> _Part:
+def _mlflow(port: int, tracking_uri: str) -> services.Part:
     from resources import mlflow
 
     environment = mlflow.ui_environment(tracking_uri)
-    return _Part("MLflow", mlflow.ui_command(port), lambda: services.listens(port), environment)
+    return services.Part(
+        "MLflow", mlflow.ui_command(port), lambda: services.listens(port), environment
+    )
 
 
-def _start(
-    console: Console,
-    stack: ExitStack,
-    interruption: Interruption,
-    found: Installation,
-    parts: Sequence[_Part],
-) -> list[services.Service]:
-    """All parts at once; `stack` stops them in the opposite order, each with a word."""
-    started = []
+def _start(console: Console, started: services.Supervisor, parts: Sequence[services.Part]) -> None:
+    """The code server first, for the others ask it what there is; those at once."""
+    code_server, *others = parts
     with _step(console, f"{', '.join(part.name for part in parts)} started"):
-        for part in parts:
-            log = found.settings.home / "logs" / f"{part.name.lower().replace(' ', '-')}.log"
-            environment = {**found.environment(), **part.environment}
-            with interruption.held():
-                service = services.start(part.name, part.command, log, environment, PROJECT)
-                stack.callback(_stop, console, service)
-            started.append(service)
-        for part, service in zip(parts, started, strict=True):
-            service.await_ready(part.ready)
-    return started
+        started.start([code_server])
+        started.start(others)
 
 
 def _free_port(console: Console, name: str, wanted: int) -> int:
@@ -128,28 +137,24 @@ def _free_port(console: Console, name: str, wanted: int) -> int:
 def _create_samples(console: Console, found: Installation) -> None:
     for sample in samples.missing(found.database):
         with _step(console, f"Sample tenant {sample.tenant_id}: {sample.description}"):
-            sample.create(found.database)
+            sample.create(found.database, Notes(found.settings.home))
 
 
 def _show_first_scores(
     console: Console,
     found: Installation,
     instance: "DagsterInstance",
-    started: Sequence[services.Service],
+    check: Callable[[], None],
     port: int,
     *,
     strict: bool,
 ) -> None:
     """Wait for the tenants that have no scores yet, and show everyone's; strict: raise at the first
     failed run, instead of saying where to see it."""
-    waiting = [
-        tenant.tenant_id
-        for tenant in tenants.find_all(found.database)
-        if tenant.status == "active" and tenants.awaits_first_run(found.database, tenant.tenant_id)
-    ]
+    waiting = tenants.awaiting_first_run(found.database)
     if not waiting:
         console.print("Starting from what is there: no active tenant waits for its first scores.")
-    failed = runs.follow_first_runs(console, instance, waiting, lambda: _check(started))
+    failed = runs.follow_first_runs(console, instance, waiting, check)
     report.top_leads(console, found.database)
     for run in failed:
         what = f"The first run of tenant {run.tenant_id} failed: {run.reason}"
@@ -159,24 +164,29 @@ def _show_first_scores(
         console.print(f"{what} See {page}", style="red", markup=False, soft_wrap=True)
 
 
-def _watch(started: Sequence[services.Service]) -> None:
-    """Until Ctrl-C; a service that ends by itself ends everything."""
+def _feed(console: Console, found: Installation) -> live.Feed:
+    notes = Notes(found.settings.home)
+    return live.Feed(console, found.database, notes, list(samples.all_samples()))
+
+
+def _watch(check: Callable[[], None], feed: live.Feed | None) -> None:
+    """Until Ctrl-C, or until something ends by itself too often; meanwhile, feed live changes."""
     try:
         while True:
-            time.sleep(1)
-            _check(started)
+            for _ in range(5):
+                time.sleep(0.2)
+                if feed is not None:
+                    feed.step()
+            check()
     except KeyboardInterrupt:
         return
 
 
-def _check(started: Sequence[services.Service]) -> None:
-    for service in started:
-        service.check()
-
-
-def _stop(console: Console, service: services.Service) -> None:
-    service.stop()
-    console.print(f"[dim]{service.name} stopped[/dim]")
+def _check(console: Console, found: Installation, started: services.Supervisor) -> None:
+    """Start again what has ended by itself."""
+    if not found.settings.external and EmbeddedPostgres(found.settings.home).start():
+        console.print("[yellow]PostgreSQL ended by itself, and was started again.[/yellow]")
+    started.check()
 
 
 @contextmanager

@@ -83,12 +83,11 @@ def tenants(context: SensorEvaluationContext, warehouse: Warehouse) -> SensorRes
         changes.append(tenant_partitions.build_add_request(added))
     if gone := sorted(known - present):
         changes.append(tenant_partitions.build_delete_request(gone))
+    waiting = set(registry.awaiting_first_run(warehouse.database))
     runs = [
         run
         for tenant in found
-        if tenant.status == "active"
-        and registry.awaits_first_run(warehouse.database, tenant.tenant_id)
-        and (run := _first_run(context.instance, tenant))
+        if tenant.tenant_id in waiting and (run := _first_run(context.instance, tenant))
     ]
     if not changes and not runs:
         return SkipReason("No tenant came or went, and none waits for its first run.")

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
 import yaml
 
 from orchestration.definitions import build_defs
@@ -40,10 +42,26 @@ def test_one_partition_per_tenant_for_every_asset() -> None:
         assert getattr(partitions, "name", None) == "tenants"
 
 
+def test_rescoring_is_in_no_pool_and_what_trains_is() -> None:
+    """A pool lets two runs work at a time: a rescoring would wait for trainings."""
+    defs = build_defs(resources={"warehouse": object(), "mlflow": object()})
+    graph = defs.resolve_asset_graph()
+    pooled = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).pools}
+    assert pooled == {"lead_features", "lead_model", "lead_scores"}
+    assert {node.definition.pool for node in _nodes(defs, "rescore_changed_leads")} == {None}
+    assert {node.definition.pool for node in _nodes(defs, "rescore_all_leads")} == {"batch"}
+    project = Path(__file__).resolve().parent.parent
+    limits = yaml.safe_load((project / "dagster.yaml").read_text())["concurrency"]
+    assert limits["runs"]["max_concurrent_runs"] > 2 * limits["pools"]["default_limit"]
+
+
+def _nodes(defs: dg.Definitions, job: str) -> list[Any]:
+    return list(defs.resolve_job_def(job).nodes)
+
+
 def test_dagster_finds_its_files_and_sends_nothing_home() -> None:
     project = Path(__file__).resolve().parent.parent
     instance = yaml.safe_load((project / "dagster.yaml").read_text())
     workspace = yaml.safe_load((project / "workspace.yaml").read_text())
     assert instance["telemetry"] == {"enabled": False}
-    module = workspace["load_from"][0]["python_module"]["module_name"]
-    assert module == build_defs.__module__
+    assert workspace["load_from"][0]["grpc_server"]["socket"] == {"env": "GALENA_CODE_SERVER"}

@@ -10,9 +10,11 @@ from sqlalchemy import text
 
 from resources.warehouse import Warehouse
 from sensors.tenants import MOST_ATTEMPTS, score_tenant, tenants
-from warehouse import crm, models
+from warehouse import crm, scores
 from warehouse import tenants as registry
 from warehouse.database import Database
+from warehouse.rescoring import Rescorer
+from warehouse.scoring import Champions, score_open_leads
 
 
 @pytest.fixture
@@ -79,30 +81,31 @@ def test_the_first_records_start_the_first_run(
 def test_a_tenant_whose_run_ended_before_its_scores_is_run_again(
     database: Database, instance: dg.DagsterInstance
 ) -> None:
-    """The model is registered in a transaction before the scores: one without them is no end."""
+    """Features are saved, and a model registered, in transactions before the scores."""
     registry.add(database, "acme")
     _import_lead(database, "acme")
     with database.tenant("acme") as connection:
-        models.register(
-            connection,
-            "acme",
-            artifact=b"{}",
-            factors=[],
-            feature_set=1,
-            stage="base_rate",
-            outcomes=0,
-            base=0.0,
-            horizon_days=30,
-            metrics={},
-            run_id="run",
-            trained_at=datetime(2026, 1, 1, tzinfo=UTC),
+        connection.execute(
+            text(
+                "INSERT INTO ml.feature_sets (tenant_id, feature_set, as_of, horizon_days, spec,"
+                " rows, converted, sha256, run_id) "
+                " VALUES ('acme', 1, now(), 30, '{}', 0, 0, '', '')"
+            )
         )
     assert _asked_for(_tick(database, instance)) == ["acme"]
-    with database.tenant("acme") as connection:
-        connection.execute(
-            text("INSERT INTO ml.lead_scores VALUES ('acme', '1', 0.5, now(), now())")
-        )
+    score_open_leads(database, "acme", Champions(), "run")
     assert _asked_for(_tick(database, instance)) == []
+
+
+def test_a_base_rate_before_the_first_training_is_no_first_run(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    registry.add(database, "acme")
+    _import_lead(database, "acme")
+    Rescorer(database, "run").step()
+    with database.tenant("acme") as connection:
+        assert scores.freshness(connection, "acme").scores == 1
+    assert _asked_for(_tick(database, instance)) == ["acme"]
 
 
 def test_a_failing_first_run_is_tried_three_times(

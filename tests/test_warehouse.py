@@ -253,11 +253,12 @@ def test_promotion_is_one_row_and_its_audit(acme: Database) -> None:
             models.promote(connection, "acme", version, "champion", actor="me", why="so")
     with acme.tenant("acme") as connection:
         champion = models.champion(connection, "acme")
+        assert models.artifact(connection, "acme", second) == b"[]"
         audited = connection.execute(
             text("SELECT action, (details ->> 'version')::int FROM ml.audit_log ORDER BY entry_id")
         ).all()
     assert champion is not None
-    assert (champion.version, champion.artifact) == (first, b"{}")
+    assert champion.version == first
     assert audited == [("model.champion", version) for version in (1, 2, 1)]
 
 
@@ -266,7 +267,9 @@ def test_bytes_that_changed_do_not_serve(acme: Database) -> None:
         models.promote(connection, "acme", _register(connection), "champion", actor="", why="")
         connection.execute(text("UPDATE ml.models SET artifact = 'tampered'"))
         with pytest.raises(GalenaError, match="sha256 differs"):
-            models.champion(connection, "acme")
+            models.artifact(connection, "acme", 1)
+        with pytest.raises(GalenaError, match="is gone"):
+            models.artifact(connection, "acme", 2)
 
 
 def test_history_is_partitioned_by_month(acme: Database) -> None:
@@ -275,7 +278,7 @@ def test_history_is_partitioned_by_month(acme: Database) -> None:
     for month, day in ((6, 30), (7, 1), (7, 2)):
         at = datetime(2026, month, day, tzinfo=UTC)
         with acme.tenant("acme") as connection:
-            scores.ensure_partition(connection, at)
+            connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": at})
             scores.begin_anew(connection, "acme")
             scores.write(connection, "acme", _scores(at))
             scores.rank(connection, "acme", at, [0.5])

@@ -3,11 +3,15 @@
 COPY is refused on tables with policies, and one INSERT ... SELECT checks them all the same.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import polars as pl
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
+
+# A transaction may stage rows for the same table twice.
+_numbers = itertools.count(1)
 
 # Rows encoded at a time: 16 MB of lead scores, so that encoding never holds the whole frame twice.
 _BATCH = 32_768
@@ -50,9 +54,8 @@ def stage(connection: Connection, table: Table, frame: pl.DataFrame) -> str:
 
     JSON stands there as text. The temporary table goes with the transaction.
     """
-    name = f"staging_{table.name}"
+    name = f"staging_{table.name}_{next(_numbers)}"
     columns = ", ".join(f'"{column}" {_staging_type(table, column)}' for column in frame.columns)
-    connection.exec_driver_sql(f"DROP TABLE IF EXISTS pg_temp.{name}")
     connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} ({columns}) ON COMMIT DROP")
     copy_into(connection, f"pg_temp.{name}", frame)
     return f"pg_temp.{name}"

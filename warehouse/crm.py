@@ -1,6 +1,6 @@
 """The CRM's records: written in bulk, read as they stood at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import polars as pl
@@ -14,6 +14,22 @@ TABLES = {
     "customers": schema.customers,
     "deals": schema.deals,
     "interactions": schema.interactions,
+}
+
+
+_TIME = pl.Datetime("us", "UTC")
+_LEADS = {"lead_id": pl.String(), "created_at": _TIME, "attributes": pl.String()}
+_INTERACTIONS = {
+    "lead_id": pl.String(),
+    "kind": pl.String(),
+    "occurred_at": _TIME,
+    "known_at": _TIME,
+}
+_LEAD_TIMES = {
+    "lead_id": pl.String(),
+    "created_at": _TIME,
+    "converted_at": _TIME,
+    "closed_at": _TIME,
 }
 
 
@@ -85,6 +101,46 @@ def _ends_of_blocks(reader: BulkReader, condition: str, block: int) -> list[str]
         f" GROUP BY (number - 1) / {block} ORDER BY 1"
     )
     return found["upto"].to_list()
+
+
+def changed_leads(
+    connection: Connection, tenant_id: str, lead_ids: Sequence[str], since: datetime
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Those of the leads that are open, and their interactions since a time, as open_leads() gives
+    them; in the caller's transaction."""
+    mine = {"tenant_id": tenant_id, "lead_ids": list(lead_ids)}
+    leads = connection.execute(
+        text(
+            "SELECT lead_id, created_at, attributes::text FROM crm.leads"
+            " WHERE tenant_id = :tenant_id AND lead_id = ANY(:lead_ids)"
+            " AND converted_at IS NULL AND closed_at IS NULL ORDER BY lead_id"
+        ),
+        mine,
+    )
+    interactions = connection.execute(
+        text(
+            "SELECT lead_id, kind, occurred_at, known_at FROM crm.interactions"
+            " WHERE tenant_id = :tenant_id AND lead_id = ANY(:lead_ids) AND occurred_at >= :since"
+        ),
+        {**mine, "since": since},
+    )
+    return (
+        pl.DataFrame([tuple(row) for row in leads], schema=_LEADS, orient="row"),
+        pl.DataFrame([tuple(row) for row in interactions], schema=_INTERACTIONS, orient="row"),
+    )
+
+
+def newest_leads(connection: Connection, tenant_id: str, most: int) -> pl.DataFrame:
+    """The times of the leads created last: lead_id, created_at, converted_at, closed_at."""
+    rows = connection.execute(
+        text(
+            "SELECT lead_id, created_at, converted_at, closed_at FROM crm.leads"
+            " WHERE tenant_id = :tenant_id AND isfinite(created_at)"
+            " ORDER BY created_at DESC LIMIT :most"
+        ),
+        {"tenant_id": tenant_id, "most": most},
+    )
+    return pl.DataFrame([tuple(row) for row in rows], schema=_LEAD_TIMES, orient="row")
 
 
 def leads(reader: BulkReader, tenant_id: str) -> pl.DataFrame:

@@ -74,6 +74,27 @@ class Database:
                 raise TenantNotFoundError(tenant_id)
             yield reader
 
+    @contextmanager
+    def alone(self, name: str) -> Iterator[Connection | None]:
+        """Hold the lock of this name; None when another process has it.
+
+        It goes with the connection, so that it ends with the process, however that ends.
+        """
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            if connection.scalar(_TRY_NAME, {"name": name}):
+                try:
+                    yield connection
+                finally:
+                    # Not back into the pool with a lock on it.
+                    connection.invalidate()
+            else:
+                yield None
+
+    def is_held(self, name: str) -> bool:
+        """Whether some process holds the lock of this name, without disturbing who wants it."""
+        with self._engine.connect() as connection:
+            return bool(connection.scalar(_IS_HELD, {"name": name}))
+
     def refuse_superuser(self) -> None:
         """Raise GalenaError when the login is one that PostgreSQL applies no policies to."""
         with self._engine.connect() as connection:
@@ -118,6 +139,16 @@ _HOLD_TENANT = text(
 )
 
 _AWAIT_HOLDERS = text("SELECT 1 FROM crm.tenants WHERE tenant_id = crm.current_tenant() FOR UPDATE")
+
+
+# Of the two-key kind, whose keys pg_locks shows as they are.
+_TRY_NAME = text("SELECT pg_try_advisory_lock(hashtext('galena'), hashtext(:name))")
+_IS_HELD = text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"
+    " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    " AND classid = (hashtext('galena')::bigint & 4294967295)::oid"
+    " AND objid = (hashtext(:name)::bigint & 4294967295)::oid AND objsubid = 2)"
+)
 
 
 def _bind(connection: Connection, tenant_id: str) -> None:

@@ -113,7 +113,7 @@ class EmbeddedPostgres:
         self._folder = (home / "postgres").resolve()
         self._data = self._folder / "data"
         self._log = self._folder / "log"
-        self._socket = _socket_folder(self._folder)
+        self._socket = socket_folder(self._folder)
 
     def start(self) -> bool:
         """Return once the server accepts connections; True when this call started it.
@@ -212,7 +212,7 @@ class EmbeddedPostgres:
         try:
             self._folder.parent.mkdir(parents=True, exist_ok=True)
             for folder in (self._folder, self._log, self._socket):
-                _make_private(folder)
+                make_private(folder)
             yield
         except OSError as error:
             raise EmbeddedPostgresError(
@@ -369,7 +369,7 @@ def _taken(lock: TextIO) -> bool:
     return True
 
 
-def _socket_folder(folder: Path) -> Path:
+def socket_folder(folder: Path) -> Path:
     """Where the socket lies: in the folder, if a socket's path may be that long.
 
     Nor may it hold a comma, which separates hosts, or quotes. The other place is /tmp, whatever
@@ -382,7 +382,7 @@ def _socket_folder(folder: Path) -> Path:
     return Path("/tmp") / f"galena-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:32]}"
 
 
-def _make_private(folder: Path) -> None:
+def make_private(folder: Path) -> None:
     """Make the folder if need be, and make sure that only this user can enter it."""
     with suppress(FileExistsError):
         folder.mkdir(mode=0o700)

@@ -10,3 +10,10 @@ class TenantNotFoundError(GalenaError):
         super().__init__(
             f"There is no tenant {tenant_id!r}; `galena tenant list` shows the tenants."
         )
+
+
+def in_one_line(error: BaseException) -> str:
+    """The error's kind and first line; of a database's error not the statement's parameters."""
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).strip().splitlines() or [""]
+    return f"{type(cause).__name__}: {lines[0]}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from warehouse.errors import GalenaError
@@ -15,16 +15,19 @@ from warehouse.schema import audit_log, model_aliases, model_factors, models
 Alias = Literal["champion", "challenger"]
 
 
+# Two trainings that end at once get versions one after the other.
+_ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('ml.models'), hashtext(:tenant_id))")
+
+
 @dataclass(frozen=True)
 class ModelVersion:
-    """One trained model of a tenant, with the bytes that serve."""
+    """One trained model of a tenant; artifact() has its bytes."""
 
     version: int
     feature_set: int
     stage: str
     outcomes: int
     metrics: Mapping[str, Any]
-    artifact: bytes
     sha256: str
     run_id: str
     trained_at: datetime
@@ -50,6 +53,7 @@ def register(
     artifact: the model's document. factors: factor, template, shown and categories of each of its
     factors, in the order of its contributions. base: its log-odds before any reason.
     """
+    connection.execute(_ONE_AT_A_TIME, {"tenant_id": tenant_id})
     mine = models.c.tenant_id == tenant_id
     version: int = (connection.scalar(select(func.max(models.c.version)).where(mine)) or 0) + 1
     connection.execute(
@@ -106,25 +110,56 @@ def promote(
     )
 
 
+def champion_version(connection: Connection, tenant_id: str) -> tuple[int, str] | None:
+    """Version and digest of what serves, without its bytes; None before the first."""
+    row = connection.execute(
+        select(models.c.version, models.c.sha256)
+        .join(model_aliases, _ALIASED)
+        .where(models.c.tenant_id == tenant_id, model_aliases.c.alias == "champion")
+    ).one_or_none()
+    return None if row is None else (row.version, row.sha256)
+
+
+def trained_by(connection: Connection, tenant_id: str, version: int) -> str:
+    """The run that made this version."""
+    found: str = connection.scalars(
+        select(models.c.run_id).where(models.c.tenant_id == tenant_id, models.c.version == version)
+    ).one()
+    return found
+
+
+_ALIASED = (model_aliases.c.tenant_id == models.c.tenant_id) & (
+    model_aliases.c.version == models.c.version
+)
+
+
+def artifact(connection: Connection, tenant_id: str, version: int) -> bytes:
+    """The bytes of a version; raises GalenaError when they are gone or not what was registered."""
+    found = connection.execute(
+        select(models.c.artifact, models.c.sha256).where(
+            models.c.tenant_id == tenant_id, models.c.version == version
+        )
+    ).one_or_none()
+    name = f"Model version {version} of tenant {tenant_id!r}"
+    if found is None:
+        raise GalenaError(
+            f"{name} is gone from ml.models, and with it the meaning of its scores: restore its"
+            " rows in ml.models and ml.model_factors from a backup."
+        )
+    if hashlib.sha256(found.artifact).hexdigest() != found.sha256:
+        raise GalenaError(
+            f"{name} is not the document that was registered (sha256 differs): restore its row in"
+            " ml.models from a backup, or promote another version, or train anew."
+        )
+    return bytes(found.artifact)
+
+
 def champion(connection: Connection, tenant_id: str) -> ModelVersion | None:
-    """The version that serves; None before the first. Raises when its bytes are not what was
-    registered."""
+    """The version that serves; None before the first."""
     columns = [models.c[name] for name in ModelVersion.__dataclass_fields__]
     row = connection.execute(
         select(*columns)
-        .join(
-            model_aliases,
-            (model_aliases.c.tenant_id == models.c.tenant_id)
-            & (model_aliases.c.version == models.c.version),
-        )
+        .join(model_aliases, _ALIASED)
         .where(models.c.tenant_id == tenant_id, model_aliases.c.alias == "champion")
     ).one_or_none()
-    if row is None:
-        return None
-    found = ModelVersion(**row._mapping)
-    if hashlib.sha256(found.artifact).hexdigest() != found.sha256:
-        raise GalenaError(
-            f"Model version {found.version} of tenant {tenant_id!r} is not the document that was"
-            " registered (sha256 differs): promote another version or train anew."
-        )
-    return found
+    return None if row is None else ModelVersion(**row._mapping)

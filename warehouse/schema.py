@@ -7,9 +7,11 @@ tenant_id.
 
 from sqlalchemy import (
     REAL,
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    Computed,
     DateTime,
     Double,
     ForeignKeyConstraint,
@@ -153,6 +155,49 @@ rejected_rows = Table(
     schema="crm",
 )
 
+rescore_queue = Table(
+    "rescore_queue",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("change_id", BigInteger, Identity(), primary_key=True),
+    Column("lead_id", Text, nullable=False),
+    Column("bucket", SmallInteger, Computed("(hashtext(lead_id) & 7)::smallint"), nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column(
+        "changed_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.clock_timestamp(),
+    ),
+    Column(
+        "due_at",
+        DateTime(timezone=True),
+        nullable=False,
+        server_default=func.clock_timestamp(),
+    ),
+    Index(
+        "rescore_queue_tenant_id_priority_change_id_idx",
+        "tenant_id",
+        text("priority DESC"),
+        "change_id",
+    ),
+    schema="crm",
+)
+
+rescore_failures = Table(
+    "rescore_failures",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("lead_id", Text, primary_key=True),
+    Column("attempts", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column(
+        "failed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()
+    ),
+    _time("retry_at", nullable=True),
+    schema="crm",
+)
+
 feature_sets = Table(
     "feature_sets",
     metadata,
@@ -242,6 +287,45 @@ audit_log = Table(
     schema="ml",
 )
 
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("alert_id", Integer, Identity(), primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    _now("raised_at"),
+    _time("resolved_at", nullable=True),
+    Index(
+        "alerts_open_idx",
+        "tenant_id",
+        "kind",
+        "subject",
+        unique=True,
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+    schema="ml",
+)
+
+rescorings = Table(
+    "rescorings",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("rescoring_id", BigInteger, Identity(), primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    _time("scored_at"),
+    Column("leads", Integer, nullable=False),
+    Column("removed", Integer, nullable=False),
+    Column("changes", Integer, nullable=False),
+    Column("delays", ARRAY(REAL), nullable=False),
+    _time("reported_at", nullable=True),
+    Index("rescorings_unreported_idx", "tenant_id", postgresql_where=text("reported_at IS NULL")),
+    Index(None, "scored_at"),
+    schema="ml",
+)
+
 lead_scores = Table(
     "lead_scores",
     metadata,
@@ -279,4 +363,41 @@ lead_score_history = Table(
     Column("inputs", ARRAY(REAL), nullable=False),
     schema="ml",
     postgresql_partition_by="RANGE (calculated_at)",
+)
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("source_id", Text, primary_key=True),
+    Column("url_variable", Text, nullable=False),
+    Column("mapping", JSONB, nullable=False),
+    Column("slot_name", Text, nullable=False),
+    _now("added_at"),
+    Column("load_wanted", Text),
+    _time("loaded_at", nullable=True),
+    _time("read_at", nullable=True),
+    Column("confirmed_lsn", Text),
+    _json("watermarks"),
+    Column("lag_bytes", BigInteger),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    _time("retry_at", nullable=True),
+    Column("error", Text),
+    CheckConstraint("source_id ~ '^[a-z0-9][a-z0-9-]{1,62}$'", name="slug"),
+    schema="crm",
+)
+
+source_keys = Table(
+    "source_keys",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("source_id", Text, primary_key=True),
+    Column("source_table", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("record_table", Text, nullable=False),
+    Column("record_id", Text),
+    Column("rejected", Boolean, nullable=False),
+    Index(None, "tenant_id", "record_table", "record_id"),
+    schema="crm",
 )

@@ -9,6 +9,7 @@ import polars as pl
 from sqlalchemy import Connection, text
 
 from warehouse import bulk
+from warehouse.database import Database
 from warehouse.schema import lead_score_history, lead_scores, score_rankings
 
 _CURRENT = [column.name for column in lead_scores.columns if column.name != "tenant_id"]
@@ -17,12 +18,17 @@ _ONE_AT_A_TIME = text(
 )
 
 
-def ensure_partition(connection: Connection, at: datetime) -> None:
-    """Make sure that the history has a place for scores of this time.
+def ensure_partitions(database: Database) -> None:
+    """Make sure that the history has a place for scores of today and tomorrow.
 
     In a short transaction of its own: whoever else needs the same new month waits for its end.
     """
-    connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": at})
+    with database.operator() as connection:
+        for days in (0, 1):
+            connection.execute(
+                text("SELECT ml.ensure_history_partition(now() + make_interval(days => :days))"),
+                {"days": days},
+            )
 
 
 def begin_anew(connection: Connection, tenant_id: str) -> None:
@@ -37,11 +43,37 @@ def begin_anew(connection: Connection, tenant_id: str) -> None:
     )
 
 
+def now(connection: Connection) -> datetime:
+    """The time by the database's clock, which also stamps when a fact became known: with another
+    clock, a fact of this moment could lie in the future of the score made for it."""
+    found: datetime = connection.scalar(text("SELECT clock_timestamp()"))
+    return found
+
+
+def remove(connection: Connection, tenant_id: str, lead_ids: Sequence[str]) -> None:
+    """Delete these leads' scores; their history stays."""
+    connection.execute(
+        text(
+            "DELETE FROM ml.lead_scores WHERE tenant_id = :tenant_id AND lead_id = ANY(:lead_ids)"
+        ),
+        {"tenant_id": tenant_id, "lead_ids": list(lead_ids)},
+    )
+
+
+def newest_ranking(connection: Connection, tenant_id: str) -> datetime | None:
+    """When the tenant's leads were last ranked; None before the first time."""
+    found: datetime | None = connection.scalar(
+        text("SELECT max(ranked_at) FROM ml.score_rankings WHERE tenant_id = :tenant_id"),
+        {"tenant_id": tenant_id},
+    )
+    return found
+
+
 def write(connection: Connection, tenant_id: str, scores: pl.DataFrame) -> None:
     """Write scores of leads that have none, and their history.
 
     scores: the columns of ml.lead_score_history but tenant_id, all of one calculated_at, for which
-    ensure_partition() was called. The ranking that they name by ranked_at has to be there when the
+    ensure_partitions() was called. The ranking that they name by ranked_at has to be there when the
     transaction ends: see rank().
     """
     staging = bulk.stage(connection, lead_score_history, scores)

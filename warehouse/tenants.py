@@ -10,7 +10,7 @@ from sqlalchemy import Connection, create_engine, make_url, text
 
 from warehouse.database import SLUG, Database
 from warehouse.errors import GalenaError, TenantNotFoundError
-from warehouse.schema import metadata
+from warehouse.schema import metadata, rescore_queue
 
 Status = Literal["active", "paused", "removing"]
 
@@ -90,7 +90,9 @@ def erase(database: Database, tenant_id: str, owner_url: str) -> dict[str, int]:
     _drop_readers(owner_url, tenant_id)
     deleted = {}
     with database.erasing(tenant_id) as connection:
-        for table in reversed(metadata.sorted_tables):
+        # The queue last: deleted leads are changed leads, too.
+        tables = sorted(reversed(metadata.sorted_tables), key=lambda table: table is rescore_queue)
+        for table in tables:
             if table.fullname not in ("crm.tenants", "crm.readers"):
                 deleted[table.fullname] = connection.exec_driver_sql(
                     f"DELETE FROM {table.fullname}"
@@ -166,17 +168,45 @@ def _drop_readers(owner_url: str, tenant_id: str) -> None:
         engine.dispose()
 
 
-def awaits_first_run(database: Database, tenant_id: str) -> bool:
-    """Whether the tenant has open leads and not a single score; not if it is gone meanwhile."""
+def awaiting_first_run(database: Database) -> list[str]:
+    """The active tenants that have open leads and whose leads were never all scored by a trained
+    model."""
+    with database.operator() as connection:
+        untrained = connection.scalars(_NEVER_RANKED_SINCE_TRAINING).all()
+    return [tenant_id for tenant_id in untrained if _has_open_leads(database, tenant_id)]
+
+
+def not_ranked_since(database: Database, since: datetime) -> list[str]:
+    """The active tenants whose leads were not all scored since a time, by id."""
+    with database.operator() as connection:
+        found = connection.scalars(
+            text(
+                "SELECT t.tenant_id FROM crm.tenants t WHERE t.status = 'active'"
+                " AND NOT EXISTS (SELECT FROM ml.score_rankings r"
+                "  WHERE r.tenant_id = t.tenant_id AND r.ranked_at >= :since) ORDER BY 1"
+            ),
+            {"since": since},
+        )
+        return list(found)
+
+
+def _has_open_leads(database: Database, tenant_id: str) -> bool:
+    """Not if the tenant is gone meanwhile."""
     try:
         with database.tenant(tenant_id) as connection:
-            return bool(connection.scalar(_OPEN_AND_UNSCORED, {"tenant_id": tenant_id}))
+            return bool(connection.scalar(_OPEN, {"tenant_id": tenant_id}))
     except TenantNotFoundError:
         return False
 
 
-_OPEN_AND_UNSCORED = text(
+# The features are saved before the model, and the ranking after the scores: a run that ended half
+# way has the one without the other.
+_NEVER_RANKED_SINCE_TRAINING = text(
+    "SELECT t.tenant_id FROM crm.tenants t WHERE t.status = 'active' AND NOT EXISTS"
+    " (SELECT FROM ml.feature_sets f JOIN ml.score_rankings r USING (tenant_id)"
+    "  WHERE f.tenant_id = t.tenant_id AND r.ranked_at >= f.as_of) ORDER BY t.tenant_id"
+)
+_OPEN = text(
     "SELECT EXISTS (SELECT FROM crm.leads WHERE tenant_id = :tenant_id"
-    "  AND converted_at IS NULL AND closed_at IS NULL)"
-    " AND NOT EXISTS (SELECT FROM ml.lead_scores WHERE tenant_id = :tenant_id)"
+    " AND converted_at IS NULL AND closed_at IS NULL)"
 )

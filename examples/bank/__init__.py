@@ -11,11 +11,13 @@ UTC, in file order.
 outcome is known as well, and it gives that outcome away.
 """
 
-from collections.abc import Iterable, Iterator
-from datetime import date, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+
+from examples.simulator.live import Change
 
 OPEN_LEADS = 2_000
 FIRST_YEAR = 2008
@@ -62,6 +64,20 @@ def withheld_outcomes() -> pl.DataFrame:
         .tail(OPEN_LEADS)
         .select("lead_id", (pl.col("created_at") + OUTCOME_AFTER).alias("at"), "converted")
     )
+
+
+def live_events(time_of: Callable[[int], datetime]) -> Iterator[list[Change]]:
+    """The open calls end one after the other, in file order, one change each.
+
+    time_of: when a change becomes known, by the number of changes before it. The outcome's own time
+    stays that of the file, for a score speaks of the days after the call.
+    """
+    open_calls = leads().tail(OPEN_LEADS).iter_rows(named=True)
+    outcomes = withheld_outcomes().iter_rows(named=True)
+    for sent, (call, outcome) in enumerate(zip(open_calls, outcomes, strict=True)):
+        ended = "converted_at" if outcome["converted"] else "closed_at"
+        at = time_of(sent)
+        yield [Change(at, "leads", {**call, ended: outcome["at"], "known_at": at})]
 
 
 def _dated_calls() -> pl.DataFrame:

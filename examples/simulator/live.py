@@ -46,10 +46,22 @@ def live_changes(
     out, into the time that its changes take, and the rows carry the time of the stream. The same
     arguments give the same changes.
     """
-    sent = 0
-    for event in _Continuation(crm, seed, start).events():
-        changes = event(start + timedelta(seconds=sent / rate_per_second))
+    for changes in live_events(crm, seed, lambda n: start + timedelta(seconds=n / rate_per_second)):
         yield from changes
+
+
+def live_events(
+    crm: SimulatedCrm, seed: int, time_of: Callable[[int], datetime]
+) -> Iterator[list[Change]]:
+    """The same stream event by event: the changes of one event belong together.
+
+    time_of: the time of an event by the number of changes before it, asked when the event's turn
+    comes. Who does what, and every id, is the same whatever the times are.
+    """
+    sent = 0
+    for event in _Continuation(crm, seed, time_of(0)).events():
+        changes = event(time_of(sent))
+        yield changes
         sent += len(changes)
 
 

@@ -1,0 +1,275 @@
+"""Faults while changed leads are rescored by a whole `galena up`, which recovers by itself."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from dagster import DagsterInstance
+from sqlalchemy import make_url, text
+
+from orchestration import runs
+from orchestration.installation import Installation
+from tests.installations import (
+    PATIENCE_SECONDS,
+    Changing,
+    assert_goes_on,
+    await_true,
+    lead_ids,
+)
+from tests.test_erasure import files_with, rows_with
+from warehouse.database import Database
+from warehouse.embedded import EmbeddedPostgres
+from warehouse.migrate import migrate
+from warehouse.settings import Settings
+
+GALENA = [str(Path(sys.executable).with_name("galena"))]
+LEADS = 40
+GONE = "numbat-marker"
+TENANTS = ("one", "two", GONE)
+HOUR_OF_CHANGES = 3_600
+
+
+class Up:
+    """A running `galena up` of the folder, and the processes that it started."""
+
+    def __init__(self, home: Path) -> None:
+        self._output = home / "up.out"
+        with self._output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*GALENA, "up", "--port", "3460"],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=_environment(home),
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        return self._output.read_text()
+
+    def await_output(self, words: str) -> None:
+        await_true(
+            words, lambda: words in self.output or self.process.poll() is not None, seconds=180
+        )
+        assert words in self.output, self.output
+
+    def part(self, *words: str) -> psutil.Process:
+        """The process whose command has these words."""
+        (found,) = (
+            process
+            for process in psutil.Process(self.process.pid).children()
+            if set(words) <= set(process.cmdline())
+        )
+        return found
+
+    def run(self) -> psutil.Process:
+        """The process of the run that is under way, which the code server started."""
+        (found,) = (
+            process
+            for process in self.part("api", "grpc").children(recursive=True)
+            if any("spawn_main" in word for word in process.cmdline())
+        )
+        return found
+
+    def end(self) -> int:
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def home() -> Iterator[Path]:
+    """A folder with a short path: a socket's path must be short."""
+    folder = Path(tempfile.mkdtemp(prefix="galena-faults-", dir="/tmp"))
+    yield folder
+    for process in _alive(folder):
+        process.kill()
+    EmbeddedPostgres(folder).stop()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def changing(home: Path) -> Iterator[Changing]:
+    """Three tenants whose scores are up to date."""
+    server = EmbeddedPostgres(home)
+    server.start()
+    migrate(server.urls.owner)
+    database = Database(server.urls.app)
+    made = Changing(database, _superuser(home, "galena"))
+    for tenant_id in TENANTS:
+        made.add_tenant(tenant_id, LEADS)
+    yield made
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def instance(home: Path, changing: Changing) -> Iterator[Callable[[], DagsterInstance]]:
+    """Opens the instance that `galena up` works on."""
+    settings = Settings.from_environment({"GALENA_HOME": str(home)})
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in Installation(settings, changing.database).environment().items():
+            patch.setenv(name, value)
+        yield runs.instance
+
+
+@pytest.fixture(scope="module")
+def up(home: Path, changing: Changing) -> Iterator[Up]:
+    """`galena up`, that was down for an hour in which leads changed."""
+    for tenant_id in TENANTS:
+        _change_for_an_hour(changing, tenant_id, HOUR_OF_CHANGES // len(TENANTS))
+    running = Up(home)
+    yield running
+    running.process.kill()
+    running.process.wait()
+
+
+def _change_for_an_hour(changing: Changing, tenant_id: str, changes: int) -> None:
+    for _ in range(changes // LEADS):
+        changing.touch(tenant_id, lead_ids(LEADS))
+    with changing.everything() as connection:
+        connection.execute(
+            text(
+                "UPDATE crm.rescore_queue SET changed_at = at, due_at = at FROM (SELECT change_id,"
+                " clock_timestamp() - interval '1 hour' / count(*) OVER ()"
+                "  * row_number() OVER (ORDER BY change_id DESC) AS at"
+                "  FROM crm.rescore_queue WHERE tenant_id = :tenant_id) spread"
+                " WHERE spread.change_id = rescore_queue.change_id"
+                " AND tenant_id = :tenant_id"
+            ),
+            {"tenant_id": tenant_id},
+        )
+
+
+def test_an_hour_of_changes_while_all_was_down(
+    up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
+) -> None:
+    up.await_output("Ctrl-C stops everything.")
+    assert_goes_on(changing, instance)
+    ((changes, scored),) = changing.ask(
+        "SELECT sum(changes), sum(leads) FROM ml.rescorings WHERE (SELECT max(d) > 3000"
+        " FROM unnest(delays) d)"
+    )
+    assert changes == HOUR_OF_CHANGES
+    assert scored == LEADS * len(TENANTS), "changes of one lead are one score"
+
+
+def test_a_run_killed_in_a_transaction(
+    up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
+) -> None:
+    _touch_all(changing)
+    waiting = _queued(changing)
+    with changing.scoring_held():
+        up.run().kill()
+    assert _queued(changing) == waiting, "nothing of a transaction that was cut off"
+    assert_goes_on(changing, instance)
+
+
+def test_the_daemon_killed_in_a_transaction(
+    up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
+) -> None:
+    _touch_all(changing)
+    with changing.scoring_held():
+        up.part("dagster._daemon").kill()
+    up.await_output("Dagster daemon ended by itself, and was started again.")
+    assert_goes_on(changing, instance)
+
+
+def test_the_code_server_killed_in_a_transaction(
+    up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
+) -> None:
+    _touch_all(changing)
+    with changing.scoring_held():
+        run = up.run()
+        up.part("api", "grpc").kill()
+        await_true("its runs end with it", lambda: not psutil.pid_exists(run.pid))
+    up.await_output("Dagster code server ended by itself, and was started again.")
+    assert_goes_on(changing, instance)
+
+
+def test_postgresql_stopped_in_a_transaction(
+    home: Path, up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
+) -> None:
+    _touch_all(changing)
+    with changing.scoring_held():
+        EmbeddedPostgres(home).stop()
+    up.await_output("PostgreSQL ended by itself, and was started again.")
+    assert_goes_on(changing, instance)
+
+
+def test_a_tenant_removed_in_a_transaction(
+    home: Path, up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
+) -> None:
+    changing.touch(GONE, lead_ids(LEADS))
+    with changing.scoring_held():
+        run = up.run()
+        for tenant_id in TENANTS:
+            changing.touch(tenant_id, lead_ids(LEADS))
+        removal = subprocess.Popen(
+            [*GALENA, "tenant", "remove", GONE, "--yes"],
+            env=_environment(home),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        await_true("the removal waits for the transaction", lambda: _waits_for(changing, GONE))
+    output, _ = removal.communicate(timeout=PATIENCE_SECONDS)
+    assert removal.returncode == 0, output
+    assert run.is_running(), "the run goes on with the others"
+    changing.tenant_ids.remove(GONE)
+    assert_goes_on(changing, instance)
+    traces = {
+        name: rows_with(_superuser(home, name), GONE) for name in ("galena", "dagster", "mlflow")
+    }
+    assert traces == {"galena": {}, "dagster": {}, "mlflow": {}}
+    assert files_with(home, GONE) == []
+    assert up.end() == 0
+    assert _alive(home) == []
+
+
+def _touch_all(changing: Changing) -> None:
+    for tenant_id in TENANTS:
+        changing.touch(tenant_id, lead_ids(LEADS))
+
+
+def _queued(changing: Changing) -> list[tuple[object, ...]]:
+    return changing.ask("SELECT tenant_id, change_id FROM crm.rescore_queue ORDER BY 1, 2")
+
+
+def _waits_for(changing: Changing, tenant_id: str) -> bool:
+    """Whether somebody waits for the transactions of a tenant that is being removed."""
+    removing = changing.ask(
+        "SELECT FROM crm.tenants WHERE tenant_id = :tenant_id AND status = 'removing'",
+        tenant_id=tenant_id,
+    )
+    waits = changing.ask(
+        "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        " AND query LIKE '%FROM crm.tenants%FOR UPDATE%' AND datname = current_database()"
+    )
+    return bool(removing and waits)
+
+
+def _superuser(home: Path, database: str) -> str:
+    url = make_url(EmbeddedPostgres(home).urls.superuser)
+    return url.set(database=database).render_as_string(hide_password=False)
+
+
+def _environment(home: Path) -> dict[str, str]:
+    others = {name: value for name, value in os.environ.items() if not name.startswith("GALENA")}
+    return {**others, "GALENA_HOME": str(home), "COLUMNS": "200"}
+
+
+def _alive(home: Path) -> list[psutil.Process]:
+    """The processes of the installation: all inherit its GALENA_HOME."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("GALENA_HOME") == str(home):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]

@@ -1,0 +1,72 @@
+"""Alerts: what a person should know of a tenant, until it is well again."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.dialects.postgresql import insert
+
+from warehouse.database import Database
+from warehouse.schema import alerts
+
+
+@dataclass(frozen=True)
+class Alert:
+    """kind: what went wrong, such as rescoring_failed. subject: with what, such as a lead's id."""
+
+    kind: str
+    subject: str
+    message: str
+    raised_at: datetime
+
+
+def raise_alert(
+    connection: Connection, tenant_id: str, kind: str, subject: str, message: str
+) -> None:
+    """Open an alert; one that is open already for the same kind and subject stays as it is."""
+    statement = insert(alerts).values(
+        tenant_id=tenant_id, kind=kind, subject=subject, message=message
+    )
+    connection.execute(
+        statement.on_conflict_do_nothing(
+            index_elements=["tenant_id", "kind", "subject"],
+            index_where=text("resolved_at IS NULL"),
+        )
+    )
+
+
+def resolve(connection: Connection, tenant_id: str, kind: str, subjects: Sequence[str]) -> None:
+    """Close the open alerts of this kind about these subjects: they are well again."""
+    connection.execute(
+        alerts.update()
+        .where(
+            alerts.c.tenant_id == tenant_id,
+            alerts.c.kind == kind,
+            alerts.c.subject.in_(subjects),
+            alerts.c.resolved_at.is_(None),
+        )
+        .values(resolved_at=func.now())
+    )
+
+
+def open_alerts(connection: Connection, tenant_id: str) -> list[Alert]:
+    """The tenant's open alerts, newest first."""
+    rows = connection.execute(
+        select(*(alerts.c[name] for name in Alert.__dataclass_fields__))
+        .where(alerts.c.tenant_id == tenant_id, alerts.c.resolved_at.is_(None))
+        .order_by(alerts.c.raised_at.desc(), alerts.c.alert_id.desc())
+    )
+    return [Alert(*row) for row in rows]
+
+
+def count_open(database: Database) -> dict[str, int]:
+    """Open alerts per tenant, of tenants that have any."""
+    with database.operator() as connection:
+        rows = connection.execute(
+            text(
+                "SELECT tenant_id, count(*) FROM ml.alerts WHERE resolved_at IS NULL"
+                " GROUP BY tenant_id ORDER BY tenant_id"
+            )
+        )
+        return {tenant_id: int(number) for tenant_id, number in rows}

@@ -1,0 +1,1 @@
+"""External CRM databases, read and never written: what changed there becomes records here."""
