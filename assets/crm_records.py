@@ -2,13 +2,15 @@
 
 from dagster import AssetExecutionContext, MaterializeResult, asset
 
+from assets.crm_source import crm_source
 from assets.partitions import tenant_partitions
 from resources.warehouse import Warehouse
 
 
-@asset(partitions_def=tenant_partitions, group_name="crm", kinds={"postgres"})
+@asset(partitions_def=tenant_partitions, group_name="crm", deps=[crm_source], kinds={"postgres"})
 def crm_records(context: AssetExecutionContext, warehouse: Warehouse) -> MaterializeResult[None]:
-    """Leads, customers, deals and interactions in the schema `crm`, written by imports and CRMs."""
+    """Leads, customers, deals and interactions in the schema `crm`, written by imports,
+    by CRMs, and by what is read from CRMs' own databases (crm_source)."""
     from warehouse import crm
 
     tenant_id = context.partition_key

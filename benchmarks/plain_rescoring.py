@@ -1,7 +1,8 @@
 """The way most people build it: a sensor that asks for a run for each tenant that changed.
 
 Its job materializes the product's own lead_scores, so that what differs is how runs are started.
-The sensor looks every second, as the product's does; two runs work at a time (dagster.yaml).
+The sensor looks every second, as the product's does; two runs work at a time, for the asset is in
+the pool `batch` (dagster.yaml); each is one process, which is the cheapest executor.
 """
 
 from dagster import (

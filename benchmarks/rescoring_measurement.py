@@ -1,8 +1,9 @@
 """From COMMIT to score: writers as a CRM's, a reader that looks, and the CPU time it took."""
 
+import threading
 import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -10,11 +11,10 @@ import numpy as np
 import psutil
 import psycopg
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from sqlalchemy import make_url
 
 from benchmarks.rescoring_installation import await_true
 
-_POLL_S = 0.15
+_POLL_S = 0.2
 _IDLE_S = 15.0
 _ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 _UNFINISHED = [status for status in DagsterRunStatus if status not in _ENDED]
@@ -38,16 +38,15 @@ class Change:
 class Measured:
     """Seconds from the COMMIT's return to a reader's seeing the score, over all leads changed.
 
-    last_visible_s: from the first change to the last score. cpu_s: of the processes, until the runs
-    have ended, less what they take when idle, for each lead changed.
+    cpu_s: of the processes, until the runs have ended, less what they take when idle, for each lead
+    changed; None where something else was at work.
     """
 
     leads: int
     p50_s: float
     p95_s: float
     max_s: float
-    last_visible_s: float
-    cpu_s: float
+    cpu_s: float | None
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,14 @@ _Lead = tuple[str, str]
 class Observer:
     """A reader of all tenants, and a look at the queue, the runs and the processes.
 
-    superuser_url: sees all tenants' scores in one query, so that the reader is cheap; its own
-    backend is left out of the CPU time. roots: the processes that count, with their children.
+    url: of a login that sees all tenants' scores in one query, so that the reader is cheap; its
+    own backend is left out of the CPU time. roots: the processes that count, with their children.
     """
 
     def __init__(
-        self, superuser_url: str, instance: DagsterInstance, roots: Iterable[psutil.Process]
+        self, url: str, instance: DagsterInstance, roots: Iterable[psutil.Process]
     ) -> None:
-        self._url = crm_url(superuser_url)
+        self._url = url
         self._connection = psycopg.connect(self._url, autocommit=True)
         self._instance = instance
         self._roots = list(roots)
@@ -105,16 +104,19 @@ class Observer:
         """Write the changes and watch for each lead's score.
 
         most_s: raises TimeoutError when a score is not there so long after the last change.
-        until_quiet: wait for the runs' end, which cpu_s includes; without, cpu_s is nan.
+        until_quiet: wait for the runs' end, which cpu_s includes; without, cpu_s is None.
         """
         began, before = time.time(), self._cpu_seconds()
         written: dict[_Lead, _Written] = {}
+        stop = threading.Event()
         with ThreadPoolExecutor(max_workers=1) as writing:
-            writer = writing.submit(_write, self._url, changes, written)
-            visible = self._watch(changes, written, began + changes[-1].at + most_s)
-            writer.result()
+            writer = writing.submit(_write, self._url, changes, written, stop)
+            try:
+                visible = self._watch(changes, written, writer, began + changes[-1].at + most_s)
+            finally:
+                stop.set()
         delays = np.array([visible[lead] - written[lead].committed for lead in visible])
-        cpu_s = float("nan")
+        cpu_s = None
         if until_quiet:
             self.await_quiet(most_s)
             idle = self._idle_cores * (time.time() - began)
@@ -124,27 +126,36 @@ class Observer:
             p50_s=float(np.percentile(delays, 50)),
             p95_s=float(np.percentile(delays, 95)),
             max_s=float(delays.max()),
-            last_visible_s=max(visible.values()) - began,
             cpu_s=cpu_s,
         )
 
     def _watch(
-        self, changes: Sequence[Change], written: dict[_Lead, _Written], deadline: float
+        self,
+        changes: Sequence[Change],
+        written: dict[_Lead, _Written],
+        writer: "Future[None]",
+        deadline: float,
     ) -> dict[_Lead, float]:
-        """When each lead's score was seen."""
+        """When each lead's score was seen. Raises what the writer raises."""
         visible: dict[_Lead, float] = {}
         expected = sum(len(change.lead_ids) for change in changes)
         while len(visible) < expected:
             if time.time() > deadline:
                 raise TimeoutError(f"{expected - len(visible)} of {expected} leads have no score")
             time.sleep(_POLL_S)
+            if writer.done():
+                writer.result()
             pending = {lead: at for lead, at in written.copy().items() if lead not in visible}
             if not pending:
                 continue
             rows = self._connection.execute(
                 "SELECT tenant_id, lead_id, extract(epoch FROM calculated_at)::float8"
-                " FROM ml.lead_scores WHERE calculated_at > to_timestamp(%s)",
-                (min(at.changed for at in pending.values()),),
+                " FROM ml.lead_scores"
+                " WHERE tenant_id = ANY(%s) AND calculated_at > to_timestamp(%s)",
+                (
+                    list({tenant_id for tenant_id, _lead_id in pending}),
+                    min(at.changed for at in pending.values()),
+                ),
             ).fetchall()
             seen = time.time()
             for tenant_id, lead_id, calculated in rows:
@@ -169,27 +180,24 @@ class Observer:
         return total
 
 
-def crm_url(superuser_url: str) -> str:
-    """The superuser's URL in the warehouse's database."""
-    url = make_url(superuser_url).set(database="galena")
-    return url.render_as_string(hide_password=False)
-
-
-def open_leads(superuser_url: str) -> dict[str, list[str]]:
+def open_leads(url: str) -> dict[str, list[str]]:
     """The leads that have a score, by tenant."""
-    with psycopg.connect(crm_url(superuser_url)) as connection:
+    with psycopg.connect(url) as connection:
         rows = connection.execute(
             "SELECT tenant_id, array_agg(lead_id ORDER BY lead_id) FROM ml.lead_scores GROUP BY 1"
         )
         return dict(rows.fetchall())
 
 
-def _write(url: str, changes: Sequence[Change], written: dict[_Lead, _Written]) -> None:
+def _write(
+    url: str, changes: Sequence[Change], written: dict[_Lead, _Written], stop: threading.Event
+) -> None:
     """As a CRM that writes straight into the tables: plain INSERT, COMMIT, the next."""
     with psycopg.connect(url) as connection:
         began = time.time()
         for change in changes:
-            time.sleep(max(0.0, began + change.at - time.time()))
+            if stop.wait(max(0.0, began + change.at - time.time())):
+                return
             changed = time.time()
             connection.execute(
                 "INSERT INTO crm.interactions"

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from orchestration.lead_commands import lead_app
+from orchestration.source_commands import source_app
 from warehouse.errors import GalenaError
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ tenant_app = typer.Typer(
 )
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(lead_app, name="lead")
+app.add_typer(source_app, name="source")
 
 _out = Console()
 _errors = Console(stderr=True, soft_wrap=True)
@@ -249,9 +251,11 @@ def remove_tenant(
         typer.confirm(f"Erase everything of tenant {tenant}, for good?", abort=True)
     with migrated_installation() as found:
         erased = erasure.erase(found, tenant)
-    for place, number in erased.items():
+    for place, number in erased.deleted.items():
         if number:
             _out.print(f"{place}: {number:,}")
+    for line in erased.to_do:
+        _out.print(line, markup=False, soft_wrap=True)
     _out.print(f"Tenant {tenant} is gone.")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dagster import Definitions, EnvVar, in_process_executor
 
 from assets.crm_records import crm_records
+from assets.crm_source import crm_source
 from assets.lead_features import lead_features
 from assets.lead_model import lead_model
 from assets.lead_scores import changes_are_rescored_in_time, lead_scores
@@ -15,6 +16,7 @@ from orchestration.schedules import SCHEDULES
 from resources.mlflow import MlflowTracking
 from resources.warehouse import Warehouse
 from sensors.crm_changes import crm_changes
+from sensors.crm_sources import crm_sources, load_crm_source
 from sensors.tenants import score_tenant, tenants
 
 
@@ -25,10 +27,10 @@ def build_defs(*, resources: Mapping[str, object]) -> Definitions:
     again for each.
     """
     return Definitions(
-        assets=[crm_records, lead_features, lead_model, lead_scores, serving],
+        assets=[crm_source, crm_records, lead_features, lead_model, lead_scores, serving],
         asset_checks=[changes_are_rescored_in_time],
-        jobs=[score_tenant, rescore_changed_leads, rescore_all_leads, retention],
-        sensors=[tenants, crm_changes],
+        jobs=[score_tenant, load_crm_source, rescore_changed_leads, rescore_all_leads, retention],
+        sensors=[tenants, crm_sources, crm_changes],
         schedules=SCHEDULES,
         resources=resources,
         executor=in_process_executor,

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from dagster import DagsterInstance, RunsFilter
@@ -15,14 +16,23 @@ from orchestration import runs
 from orchestration.installation import Installation
 from resources.mlflow import MlflowTracking
 from warehouse import tenants
+from warehouse.sources import removal
 
 # How long to wait for a process that is being ended, or for one that is about to end.
 _PATIENCE_SECONDS = 60
 
 
-def erase(found: Installation, tenant_id: str) -> dict[str, int]:
-    """Erase the tenant; return what was deleted, by place. Safe to repeat after a failure, and
-    beside a running `galena up`.
+@dataclass(frozen=True)
+class Erased:
+    """What a removal did. deleted: how much, by place. to_do: what is left to the owners of the
+    tenant's CRM databases, which could not be reached, in words and SQL."""
+
+    deleted: dict[str, int]
+    to_do: list[str]
+
+
+def erase(found: Installation, tenant_id: str) -> Erased:
+    """Erase the tenant. Safe to repeat after a failure, and beside a running `galena up`.
 
     The tenant's row goes last, so that whoever was interrupted can name the tenant again.
     """
@@ -43,7 +53,9 @@ def erase(found: Installation, tenant_id: str) -> dict[str, int]:
         tracking_uri=found.settings.mlflow_url,
         artifact_root=found.environment()["GALENA_MLFLOW_ARTIFACTS"],
     ).erase(tenant_id)
-    return erased | tenants.erase(found.database, tenant_id, found.settings.owner_url)
+    to_do = removal.release_tenant(found.database, tenant_id)
+    rows = tenants.erase(found.database, tenant_id, found.settings.owner_url)
+    return Erased(erased | rows, to_do)
 
 
 def _erase_runs(instance: DagsterInstance, tenant_id: str) -> int:

@@ -17,12 +17,11 @@ from warehouse import crm, tenants
 from warehouse.database import Database
 from warehouse.errors import GalenaError, TenantNotFoundError
 from warehouse.standing import standing
-from warehouse.tenants import Tenant
 
 if TYPE_CHECKING:
     from examples.simulator import Change
 
-# Between looks at who the tenants are, and between attempts while PostgreSQL is away.
+# Between attempts while PostgreSQL is away.
 _PAUSE_S = 1.0
 
 
@@ -39,8 +38,6 @@ class Feed:
         self._notes, self._samples = notes, samples
         self._rescored = Rescored(console, database)
         self._streams: list[Stream] | None = None
-        self._active: set[str] = set()
-        self._looked_at = float("-inf")
         self._away_since: float | None = None
 
     def step(self) -> None:
@@ -64,18 +61,9 @@ class Feed:
     def _step(self) -> None:
         if self._streams is None:
             self._streams = self._begun()
-        if time.monotonic() > self._looked_at + _PAUSE_S:
-            present = {tenant.tenant_id: tenant for tenant in tenants.find_all(self._database)}
-            gone = [stream for stream in self._streams if not _is_its(stream, present)]
-            for stream in gone:
+        for stream in [*self._streams]:
+            if not self._feed(stream):
                 self._streams.remove(stream)
-                if stream.tenant_id not in present:
-                    self._notes.forget(stream.tenant_id)
-            self._active = {t.tenant_id for t in present.values() if t.status == "active"}
-            self._looked_at = time.monotonic()
-        for stream in self._streams:
-            if stream.tenant_id in self._active and not stream.ended:
-                self._feed(stream)
         self._rescored.step()
 
     def _begun(self) -> list[Stream]:
@@ -100,39 +88,40 @@ class Feed:
         if streams:
             rates = ", ".join(f"{stream.tenant_id} {stream.per_second:.2g}" for stream in streams)
             self._tell(f"Live changes begin, so many a second: {rates}.")
+            self._tell(
+                "Tenant, lead, score before -> after, what moved it most, seconds from COMMIT to"
+                " the score:"
+            )
         return streams
 
-    def _feed(self, stream: Stream) -> None:
-        """Write the stream's next event, if it is due, in one transaction, as a CRM would."""
+    def _feed(self, stream: Stream) -> bool:
+        """Write the stream's next event, if it is due and its tenant active, in one transaction, as
+        a CRM would; False when there is nothing more to write, ever."""
         changes = stream.due(datetime.now(UTC))
         if stream.ended:
             self._tell(f"{stream.tenant_id}: its live changes have come to their end.")
+            return False
         if changes is None:
-            return
-        lead_ids = [
-            change.row["lead_id"] for change in changes if change.table in ("leads", "interactions")
-        ]
+            return True
         try:
             with self._database.tenant(stream.tenant_id) as connection:
                 tenant = tenants.find(connection)
-                if tenant.status != "active" or tenant.created_at != stream.created_at:
-                    return
-                before = standing(connection, stream.tenant_id, lead_ids)
+                if tenant.created_at != stream.created_at:
+                    raise TenantNotFoundError(stream.tenant_id)
+                if tenant.status != "active":
+                    return True
+                before = standing(connection, stream.tenant_id, _leads(changes))
                 for change in changes:
                     _write(connection, stream.tenant_id, change)
         except TenantNotFoundError:
-            return
+            self._notes.forget(stream.tenant_id)
+            return False
         self._rescored.await_scores(stream.tenant_id, before, _fate(changes))
         stream.sent()
+        return True
 
     def _tell(self, line: str) -> None:
         self._console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
-
-
-def _is_its(stream: Stream, present: dict[str, Tenant]) -> bool:
-    """Whether the stream's tenant is there, and is no other that took its name."""
-    tenant = present.get(stream.tenant_id)
-    return tenant is not None and tenant.created_at == stream.created_at
 
 
 def _write(connection: Connection, tenant_id: str, change: "Change") -> None:
@@ -145,6 +134,11 @@ def _type(column: str) -> pl.DataType:
     if column.endswith("_at"):
         return pl.Datetime("us", "UTC")
     return {"amount": pl.Float64(), "won": pl.Boolean()}.get(column, pl.String())
+
+
+def _leads(changes: "Sequence[Change]") -> list[str]:
+    """Whose score the changes are about."""
+    return [c.row["lead_id"] for c in changes if c.table in ("leads", "interactions")]
 
 
 def _fate(changes: "Sequence[Change]") -> str | None:

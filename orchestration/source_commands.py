@@ -47,9 +47,10 @@ def propose(
     import polars as pl
 
     from warehouse.imports import propose_mapping
+    from warehouse.imports.mapping import yaml_line
     from warehouse.sources.connecting import connect
     from warehouse.sources.frames import series
-    from warehouse.sources.tables import first_rows
+    from warehouse.sources.names import first_rows, primary_key
 
     typer.echo("tables:")
     with connect(url_variable, _PATIENCE_SECONDS) as there:
@@ -63,7 +64,9 @@ def propose(
                 ]
             )
             typer.echo(f"  {table}:")
-            typer.echo("    key:  # the column, or [the, columns], of its primary key")
+            key = primary_key(there, table)
+            line = yaml_line("key", key[0] if len(key) == 1 else key or None)
+            typer.echo(f"    {line}  # the column, or [the, columns], of its primary key")
             typer.echo("    # updated_at: the column with the last change; only to poll it")
             for line in propose_mapping(frame).to_yaml().splitlines():
                 typer.echo(f"    {line}")
@@ -147,10 +150,7 @@ def reload(tenant: TenantId, source: SourceId) -> None:
     from warehouse.sources import registry
 
     with migrated_installation() as found, found.database.tenant(tenant) as connection:
-        registry.find(connection, tenant, source)
-        registry.update(
-            connection, tenant, source, load_wanted="somebody asked for it", retry_at=None
-        )
+        registry.want_load(connection, tenant, source)
     _out.print(f"Source {source} is read anew while `galena up` runs.")
 
 

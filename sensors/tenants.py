@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 score_tenant = define_asset_job(
     "score_tenant",
-    selection=AssetSelection.all(),
+    selection=AssetSelection.all() - AssetSelection.assets("crm_source"),
     description="Everything of one tenant: features, model, scores and views from its CRM records.",
 )
 

@@ -36,7 +36,14 @@ def test_one_partition_per_tenant_for_every_asset() -> None:
     defs = build_defs(resources={"warehouse": object(), "mlflow": object()})
     assets = defs.resolve_asset_graph()
     names = {key.to_user_string() for key in assets.get_all_asset_keys()}
-    assert names == {"crm_records", "lead_features", "lead_model", "lead_scores", "serving"}
+    assert names == {
+        "crm_source",
+        "crm_records",
+        "lead_features",
+        "lead_model",
+        "lead_scores",
+        "serving",
+    }
     for key in assets.get_all_asset_keys():
         partitions = assets.get(key).partitions_def
         assert getattr(partitions, "name", None) == "tenants"
@@ -47,7 +54,7 @@ def test_rescoring_is_in_no_pool_and_what_trains_is() -> None:
     defs = build_defs(resources={"warehouse": object(), "mlflow": object()})
     graph = defs.resolve_asset_graph()
     pooled = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).pools}
-    assert pooled == {"lead_features", "lead_model", "lead_scores"}
+    assert pooled == {"crm_source", "lead_features", "lead_model", "lead_scores"}
     assert {node.definition.pool for node in _nodes(defs, "rescore_changed_leads")} == {None}
     assert {node.definition.pool for node in _nodes(defs, "rescore_all_leads")} == {"batch"}
     project = Path(__file__).resolve().parent.parent

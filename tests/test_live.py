@@ -23,6 +23,7 @@ from ml.spec import Column, FeatureSpec
 from ml.tables import Tables
 from orchestration import rescored, samples
 from orchestration.live import Feed
+from orchestration.rescored import Rescored
 from orchestration.samples import Sample, simulated
 from orchestration.streams import Note, Notes, Stream
 from tests.test_score_history import inputs
@@ -33,6 +34,7 @@ from warehouse.embedded import EmbeddedPostgres
 from warehouse.errors import GalenaError
 from warehouse.migrate import migrate
 from warehouse.rescoring import Rescorer
+from warehouse.standing import standing
 
 PATIENCE_SECONDS = 60
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -98,7 +100,7 @@ def test_a_stream_that_is_started_again_tells_the_same_story(tmp_path: Path) -> 
     sample = simulated(PROFILE, PER_SECOND)
     (tmp_path / "whole").mkdir()
     whole = Stream(sample, Note(NOW), Notes(tmp_path / "whole"))
-    expected = list(drawn(whole, clock(NOW), 2_000))
+    expected = list(drawn(whole, clock(NOW), 1_000))
 
     notes, at = Notes(tmp_path), NOW
     told: list[list[Change]] = []
@@ -107,7 +109,7 @@ def test_a_stream_that_is_started_again_tells_the_same_story(tmp_path: Path) -> 
         note = notes.read("acme")
         assert note is not None
         stream = Stream(sample, note, notes)
-        told += drawn(stream, clock(at), 400)
+        told += drawn(stream, clock(at), 200)
         # Killed between COMMIT and note: this one is told again.
         if session < 4:
             assert stream.due(told[-1][0].at + timedelta(seconds=4)) is not None
@@ -124,7 +126,7 @@ def test_a_stream_that_is_started_again_tells_the_same_story(tmp_path: Path) -> 
             first = created.setdefault(change.row["lead_id"], change.row)
             updated += first is not change.row and first["created_at"] >= NOW
             assert change.row["created_at"] == first["created_at"]
-    assert updated > 10, "leads of earlier sessions keep the time at which they were created"
+    assert updated, "leads of earlier sessions keep the time at which they were created"
 
 
 def test_a_stream_that_was_held_up_goes_on_from_now(tmp_path: Path) -> None:
@@ -277,7 +279,7 @@ def test_each_new_score_is_told_with_the_old_one_the_reason_and_the_delay(
     running = start(acme)
     running.burst(80)
     assert running.lines[0] == "Live changes begin, so many a second: acme 1e+03."
-    assert len(running.lines) == 1 + len(running.scored)
+    assert len(running.lines) == 2 + len(running.scored)
     assert all(len(line) <= 100 for line in running.lines)
     with acme.tenant("acme") as connection:
         rescored_leads = connection.scalars(
@@ -320,7 +322,7 @@ def test_new_and_ended_leads_are_told_as_such(acme: Database, start: Start) -> N
                 "SELECT array_agg(lead_id) FILTER (WHERE converted_at > :now) AS converted,"
                 " array_agg(lead_id) FILTER (WHERE closed_at > :now) AS lost,"
                 " array_agg(lead_id) FILTER (WHERE created_at > :now AND converted_at IS NULL"
-                "  AND closed_at IS NULL) AS new FROM crm.leads, crm.tenants t"
+                "  AND closed_at IS NULL) AS new FROM crm.leads"
             ).bindparams(now=tenants.find(connection).created_at)
         ).one()
     assert told == {
@@ -329,6 +331,74 @@ def test_new_and_ended_leads_are_told_as_such(acme: Database, start: Start) -> N
         ENDED[1]: set(found.lost),
     }
     assert all(told.values())
+
+
+def act(database: Database, lead_id: str, number: int) -> None:
+    """The lead has a call."""
+    at = datetime.now(UTC) - timedelta(seconds=1)
+    frame = pl.DataFrame(
+        {
+            "interaction_id": [f"call-{number}"],
+            "lead_id": [lead_id],
+            "kind": ["call"],
+            "occurred_at": [at],
+            "known_at": [at],
+        }
+    )
+    with database.tenant("acme") as connection:
+        crm.upsert(connection, "acme", "interactions", frame)
+
+
+def followed(database: Database) -> tuple[Rescored, StringIO, str]:
+    """What follows an open lead whose change was committed just now, and what it prints."""
+    output = StringIO()
+    following = Rescored(Console(file=output, width=100), database)
+    with database.tenant("acme") as connection:
+        lead_id = connection.scalar(text("SELECT max(lead_id) FROM ml.lead_scores"))
+        before = standing(connection, "acme", [lead_id])
+    act(database, lead_id, 1)
+    following.await_scores("acme", before, None)
+    return following, output, lead_id
+
+
+def test_a_lead_that_changes_again_is_told_once_with_the_score_of_both_changes(
+    acme: Database,
+) -> None:
+    following, output, lead_id = followed(acme)
+    rescorer = Rescorer(acme, "run")
+    while rescorer.step():
+        pass
+    act(acme, lead_id, 2)
+    following.step()
+    assert output.getvalue() == ""
+    while rescorer.step():
+        pass
+    following.step()
+    (line,) = output.getvalue().splitlines()
+    found = LINE.match(line)
+    assert found is not None
+    with acme.tenant("acme") as connection:
+        scores = connection.scalars(
+            text(
+                "SELECT probability FROM ml.lead_score_history WHERE lead_id = :lead_id"
+                " ORDER BY calculated_at"
+            ).bindparams(lead_id=lead_id)
+        ).all()
+    assert len(scores) == 3
+    assert found.group(1, 2, 3) == (lead_id, f"{100 * scores[0]:.1f}", f"{100 * scores[2]:.1f}")
+
+
+def test_a_lead_that_gets_no_score_is_told_in_the_end(
+    acme: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rescored, "_PATIENCE_S", 0.0)
+    following, output, lead_id = followed(acme)
+    following.step()
+    (line,) = output.getvalue().splitlines()
+    assert f" {lead_id} " in line
+    assert "waits longer than 0 s for its score" in line
+    following.step()
+    assert output.getvalue().count("\n") == 1
 
 
 def test_a_burst_is_shown_by_its_largest_movements_and_the_rest_is_counted(
@@ -357,9 +427,11 @@ def records(database: Database) -> dict[str, int]:
 def test_a_feed_that_is_started_again_goes_on(acme: Database, start: Start, tmp_path: Path) -> None:
     first = start(acme)
     before = records(acme)
-    first.until(lambda: records(acme)["leads"] >= before["leads"] + 5, None)
+    for _ in range(60):
+        first.feed.step()
     again = start(acme)
-    again.until(lambda: records(acme)["leads"] >= before["leads"] + 15, None)
+    for _ in range(140):
+        again.feed.step()
 
     note = Notes(tmp_path).read("acme")
     assert note is not None
@@ -402,32 +474,39 @@ def test_nothing_is_written_for_a_paused_tenant_until_it_is_resumed(
     assert records(acme) == paused
     tenants.set_status(acme, "acme", "active")
     running.until(lambda: records(acme) != paused, None)
-    assert len(running.lines) == 1, "quietly"
+    assert len(running.lines) == 2, "quietly"
 
 
+@pytest.mark.parametrize("at_once", [True, False])
 def test_a_tenant_that_is_removed_or_another_by_its_name_gets_nothing(
-    acme: Database, owner_url: str, start: Start, tmp_path: Path
+    acme: Database, owner_url: str, start: Start, tmp_path: Path, at_once: bool
 ) -> None:
     running = start(acme)
     before = records(acme)
     running.until(lambda: records(acme) != before, None)
     tenants.erase(acme, "acme", owner_url)
+    if at_once:
+        tenants.add(acme, "acme")
+    running.until(lambda: Notes(tmp_path).read("acme") is None, None)
+    if not at_once:
+        tenants.add(acme, "acme")
     for _ in range(5):
         running.feed.step()
-    tenants.add(acme, "acme")
-    for _ in range(20):
-        running.feed.step()
-    running.until(lambda: Notes(tmp_path).read("acme") is not None, None)
     assert set(records(acme).values()) == {0}
-    assert len(running.lines) == 1, "quietly"
+    assert len(running.lines) == 2, "quietly"
     again = start(acme)
     again.feed.step()
     assert set(records(acme).values()) == {0}
     assert "acme: no live changes" in again.lines[0]
 
 
-def test_a_tenant_without_a_note_is_named_once(database: Database, start: Start) -> None:
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_tenant_without_a_note_or_with_anothers_is_named_once(
+    database: Database, start: Start, tmp_path: Path, noted: bool
+) -> None:
     tenants.add(database, "acme")
+    if noted:
+        Notes(tmp_path).begin("acme", NOW)
     running = start(database)
     for _ in range(10):
         running.feed.step()

@@ -2,10 +2,7 @@
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 
-import polars as pl
 import pytest
 from sqlalchemy import text
 
@@ -17,11 +14,10 @@ from tests.conftest import in_database
 from tests.installations import (
     PATIENCE_SECONDS,
     Changing,
-    assert_goes_on,
-    await_true,
     lead_ids,
     lead_rows,
 )
+from tests.rescored import assert_goes_on, told_of
 from warehouse import alerts, crm, queue
 from warehouse.database import Database
 from warehouse.embedded import Urls
@@ -70,7 +66,7 @@ def rescore(changing: Changing) -> Callable[[], None]:
 
 def _run_job(url: str) -> None:
     with pytest.MonkeyPatch.context() as patch, runs.instance() as instance:
-        patch.setattr(rescoring, "_LINGER_S", 0.5)
+        patch.setattr(rescoring, "_LINGER_S", 0.1)
         resources = {"warehouse": Warehouse(database_url=url)}
         job = rescoring.rescore_changed_leads
         assert job.execute_in_process(instance=instance, resources=resources).success
@@ -82,6 +78,7 @@ def _score(url: str, run_id: str) -> None:
     rescorer = Rescorer(database, run_id)
     while rescorer.step():
         pass
+    assert rescorer.tally.failed == 0
     database.close()
 
 
@@ -94,7 +91,7 @@ def test_a_change_committed_after_the_consumer_passed(
         changing.touch("late", leads[10:])
         rescore()
         assert not changing.ask("SELECT FROM crm.rescore_queue"), "the consumer has passed"
-    assert_goes_on(changing, runs.instance, rescore=rescore)
+    assert_goes_on(changing, rescore=rescore)
 
 
 def test_the_same_changes_delivered_twice_and_scored_by_two_at_once(
@@ -120,13 +117,15 @@ def test_the_same_changes_delivered_twice_and_scored_by_two_at_once(
         _SPAWN.Process(target=_score, args=(changing.database.url, f"scorer {number}"))
         for number in range(2)
     ]
-    with changing.scoring_held(transactions=2):
+    with changing.held() as await_waiting:
         for scorer in scorers:
             scorer.start()
+        await_waiting(2)
+        changing.touch("twice", leads[:20])
     for scorer in scorers:
         scorer.join(PATIENCE_SECONDS)
         assert scorer.exitcode == 0
-    assert_goes_on(changing, runs.instance, rescore=rescore)
+    assert_goes_on(changing, rescore=rescore)
 
 
 @pytest.mark.parametrize("place", ["first", "last"])
@@ -148,14 +147,14 @@ def test_a_poisoned_lead_is_set_aside_and_the_others_are_scored(
         assert _failures(changing, tenant_id) == [(POISONED, attempt, False)]
         _let_time_pass(changing)
     assert _alerts(changing, tenant_id) == []
-    assert_goes_on(changing, runs.instance, rescore=rescore, but={(tenant_id, POISONED)})
+    assert_goes_on(changing, rescore=rescore, but={(tenant_id, POISONED)})
     assert _failures(changing, tenant_id) == [(POISONED, 3, True)]
     ((subject, message),) = _alerts(changing, tenant_id)
     assert subject == POISONED
     assert "3 attempts: DataError: timestamp too large" in message
 
     _set_created_at(changing, tenant_id, "2026-01-01T00:00Z")
-    assert_goes_on(changing, runs.instance, rescore=rescore)
+    assert_goes_on(changing, rescore=rescore)
     assert _failures(changing, tenant_id) == _alerts(changing, tenant_id) == []
 
 
@@ -181,7 +180,7 @@ def test_a_tenant_whose_model_is_damaged_is_held_back_until_it_is_whole(
     _execute(changing, artifact.format("substring(artifact for length(artifact) - 1)"))
     with changing.database.tenant("damaged") as connection:
         queue.retry(connection, "damaged")
-    assert_goes_on(changing, runs.instance, rescore=rescore)
+    assert_goes_on(changing, rescore=rescore)
     assert _failures(changing, "damaged") == _alerts(changing, "damaged") == []
 
 
@@ -189,13 +188,16 @@ def test_a_run_killed_after_it_told_dagster_and_before_it_noted_that(
     changing: Changing, rescore: Callable[[], None]
 ) -> None:
     changing.touch("bystander", lead_ids(LEADS))
+    _score(changing.database.url, "a run that could not tell")
     run = _SPAWN.Process(target=_run_job, args=(changing.database.url,))
-    run.start()
-    await_true("it scores", lambda: not _queued(changing))
-    with changing.held("UPDATE", "ml.rescorings"):
+    told = told_of("bystander")
+    with changing.held("UPDATE", "ml.rescorings") as await_waiting:
+        run.start()
+        await_waiting(1)
+        assert told_of("bystander")[0] == told[0] + LEADS
         run.kill()
         run.join(PATIENCE_SECONDS)
-    assert_goes_on(changing, runs.instance, rescore=rescore, told_again=True)
+    assert_goes_on(changing, rescore=rescore, told_again=True)
 
 
 def _set_created_at(changing: Changing, tenant_id: str, created_at: str) -> None:

@@ -6,23 +6,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from dagster import DagsterInstance
+from dagster import DagsterRunStatus, RunsFilter
 from sqlalchemy import make_url, text
 
+from assets.rescoring import rescore_changed_leads
 from orchestration import runs
 from orchestration.installation import Installation
 from tests.installations import (
     PATIENCE_SECONDS,
     Changing,
-    assert_goes_on,
     await_true,
     lead_ids,
 )
+from tests.rescored import assert_goes_on
 from tests.test_erasure import files_with, rows_with
 from warehouse.database import Database
 from warehouse.embedded import EmbeddedPostgres
@@ -33,14 +34,18 @@ GALENA = [str(Path(sys.executable).with_name("galena"))]
 LEADS = 40
 GONE = "numbat-marker"
 TENANTS = ("one", "two", GONE)
-HOUR_OF_CHANGES = 3_600
+# How often each lead changes in an hour: 3,600 changes, and some that end leads.
+TIMES = 30
+# Leads that are closed, converted and deleted in that hour.
+ENDED = (lead_ids(LEADS)[-9:-6], lead_ids(LEADS)[-6:-3], lead_ids(LEADS)[-3:])
 
 
 class Up:
     """A running `galena up` of the folder, and the processes that it started."""
 
     def __init__(self, home: Path) -> None:
-        self._output = home / "up.out"
+        # Beside the folder, in which a tenant that was removed must not be named.
+        self._output = home.with_suffix(".out")
         with self._output.open("wb") as output:
             self.process = subprocess.Popen(
                 [*GALENA, "up", "--port", "3460"],
@@ -92,6 +97,7 @@ def home() -> Iterator[Path]:
         process.kill()
     EmbeddedPostgres(folder).stop()
     shutil.rmtree(folder)
+    folder.with_suffix(".out").unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
@@ -104,110 +110,113 @@ def changing(home: Path) -> Iterator[Changing]:
     made = Changing(database, _superuser(home, "galena"))
     for tenant_id in TENANTS:
         made.add_tenant(tenant_id, LEADS)
-    yield made
-    database.close()
-
-
-@pytest.fixture(scope="module")
-def instance(home: Path, changing: Changing) -> Iterator[Callable[[], DagsterInstance]]:
-    """Opens the instance that `galena up` works on."""
     settings = Settings.from_environment({"GALENA_HOME": str(home)})
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in Installation(settings, changing.database).environment().items():
+        for name, value in Installation(settings, database).environment().items():
             patch.setenv(name, value)
-        yield runs.instance
+        yield made
+    database.close()
 
 
 @pytest.fixture(scope="module")
 def up(home: Path, changing: Changing) -> Iterator[Up]:
     """`galena up`, that was down for an hour in which leads changed."""
     for tenant_id in TENANTS:
-        _change_for_an_hour(changing, tenant_id, HOUR_OF_CHANGES // len(TENANTS))
+        _change_for_an_hour(changing, tenant_id)
     running = Up(home)
     yield running
     running.process.kill()
     running.process.wait()
 
 
-def _change_for_an_hour(changing: Changing, tenant_id: str, changes: int) -> None:
-    for _ in range(changes // LEADS):
+def _change_for_an_hour(changing: Changing, tenant_id: str) -> None:
+    for _ in range(TIMES):
         changing.touch(tenant_id, lead_ids(LEADS))
+    closed, converted, deleted = ENDED
+    with changing.database.tenant(tenant_id) as connection:
+        for statement, leads in (
+            ("UPDATE crm.leads SET closed_at = now() WHERE lead_id = ANY(:leads)", closed),
+            ("UPDATE crm.leads SET converted_at = now() WHERE lead_id = ANY(:leads)", converted),
+            ("DELETE FROM crm.leads WHERE lead_id = ANY(:leads)", deleted),
+            ("DELETE FROM crm.interactions WHERE lead_id = ANY(:leads)", ["lead-001"]),
+            ("UPDATE crm.interactions SET lead_id = 'lead-002' WHERE lead_id = ANY(:leads)",
+             ["lead-003"]),
+        ):  # fmt: skip
+            connection.execute(text(statement), {"leads": leads})
+        changing.note(connection, tenant_id, ["lead-001", "lead-002", "lead-003"])
     with changing.everything() as connection:
-        connection.execute(
-            text(
-                "UPDATE crm.rescore_queue SET changed_at = at, due_at = at FROM (SELECT change_id,"
-                " clock_timestamp() - interval '1 hour' / count(*) OVER ()"
-                "  * row_number() OVER (ORDER BY change_id DESC) AS at"
-                "  FROM crm.rescore_queue WHERE tenant_id = :tenant_id) spread"
-                " WHERE spread.change_id = rescore_queue.change_id"
-                " AND tenant_id = :tenant_id"
-            ),
-            {"tenant_id": tenant_id},
-        )
+        connection.execute(_SPREAD_OVER_AN_HOUR, {"tenant_id": tenant_id})
 
 
-def test_an_hour_of_changes_while_all_was_down(
-    up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
-) -> None:
+_SPREAD_OVER_AN_HOUR = text(
+    "UPDATE crm.rescore_queue SET changed_at = at, due_at = at FROM (SELECT change_id,"
+    " clock_timestamp() - interval '1 hour' / count(*) OVER ()"
+    "  * row_number() OVER (ORDER BY change_id DESC) AS at"
+    "  FROM crm.rescore_queue WHERE tenant_id = :tenant_id) spread"
+    " WHERE spread.change_id = rescore_queue.change_id AND tenant_id = :tenant_id"
+)
+
+
+def test_an_hour_of_changes_while_all_was_down(up: Up, changing: Changing) -> None:
     up.await_output("Ctrl-C stops everything.")
-    assert_goes_on(changing, instance)
-    ((changes, scored),) = changing.ask(
-        "SELECT sum(changes), sum(leads) FROM ml.rescorings WHERE (SELECT max(d) > 3000"
-        " FROM unnest(delays) d)"
-    )
-    assert changes == HOUR_OF_CHANGES
-    assert scored == LEADS * len(TENANTS), "changes of one lead are one score"
+    assert_goes_on(changing)
+    ended = sum(map(len, ENDED))
+    assert changing.ask(
+        "SELECT sum(changes), sum(leads), sum(removed) FROM ml.rescorings"
+        " WHERE (SELECT max(delay) FROM unnest(delays) delay) > 3000"
+    ) == [
+        (
+            len(TENANTS) * (TIMES * LEADS + ended + 3),
+            len(TENANTS) * (LEADS - ended),
+            len(TENANTS) * ended,
+        )
+    ], "changes of one lead are one score"
 
 
-def test_a_run_killed_in_a_transaction(
-    up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
-) -> None:
-    _touch_all(changing)
-    waiting = _queued(changing)
-    with changing.scoring_held():
+def test_a_run_killed_in_a_transaction(up: Up, changing: Changing) -> None:
+    with changing.held() as await_waiting:
+        _touch_all(changing)
+        await_waiting(1)
+        waiting = _queued(changing)
         up.run().kill()
     assert _queued(changing) == waiting, "nothing of a transaction that was cut off"
-    assert_goes_on(changing, instance)
+    assert_goes_on(changing)
 
 
-def test_the_daemon_killed_in_a_transaction(
-    up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
-) -> None:
-    _touch_all(changing)
-    with changing.scoring_held():
+def test_the_daemon_killed_in_a_transaction(up: Up, changing: Changing) -> None:
+    with changing.held() as await_waiting:
+        _touch_all(changing)
+        await_waiting(1)
         up.part("dagster._daemon").kill()
     up.await_output("Dagster daemon ended by itself, and was started again.")
-    assert_goes_on(changing, instance)
+    assert_goes_on(changing)
 
 
-def test_the_code_server_killed_in_a_transaction(
-    up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
-) -> None:
-    _touch_all(changing)
-    with changing.scoring_held():
+def test_the_code_server_killed_in_a_transaction(up: Up, changing: Changing) -> None:
+    with changing.held() as await_waiting:
+        _touch_all(changing)
+        await_waiting(1)
         run = up.run()
         up.part("api", "grpc").kill()
         await_true("its runs end with it", lambda: not psutil.pid_exists(run.pid))
     up.await_output("Dagster code server ended by itself, and was started again.")
-    assert_goes_on(changing, instance)
+    assert_goes_on(changing)
 
 
-def test_postgresql_stopped_in_a_transaction(
-    home: Path, up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
-) -> None:
-    _touch_all(changing)
-    with changing.scoring_held():
+def test_postgresql_stopped_in_a_transaction(home: Path, up: Up, changing: Changing) -> None:
+    with changing.held() as await_waiting:
+        _touch_all(changing)
+        await_waiting(1)
         EmbeddedPostgres(home).stop()
     up.await_output("PostgreSQL ended by itself, and was started again.")
-    assert_goes_on(changing, instance)
+    assert_goes_on(changing)
 
 
-def test_a_tenant_removed_in_a_transaction(
-    home: Path, up: Up, changing: Changing, instance: Callable[[], DagsterInstance]
-) -> None:
-    changing.touch(GONE, lead_ids(LEADS))
-    with changing.scoring_held():
-        run = up.run()
+def test_a_tenant_removed_in_a_transaction(home: Path, up: Up, changing: Changing) -> None:
+    with changing.held() as await_waiting:
+        changing.touch(GONE, lead_ids(LEADS))
+        await_waiting(1)
+        run_id = _run_at_work()
         for tenant_id in TENANTS:
             changing.touch(tenant_id, lead_ids(LEADS))
         removal = subprocess.Popen(
@@ -219,9 +228,12 @@ def test_a_tenant_removed_in_a_transaction(
         await_true("the removal waits for the transaction", lambda: _waits_for(changing, GONE))
     output, _ = removal.communicate(timeout=PATIENCE_SECONDS)
     assert removal.returncode == 0, output
-    assert run.is_running(), "the run goes on with the others"
     changing.tenant_ids.remove(GONE)
-    assert_goes_on(changing, instance)
+    assert_goes_on(changing)
+    assert changing.ask(
+        "SELECT DISTINCT tenant_id FROM ml.rescorings WHERE run_id = :run_id ORDER BY 1",
+        run_id=run_id,
+    ) == [(tenant_id,) for tenant_id in changing.tenant_ids], "the run went on with the others"
     traces = {
         name: rows_with(_superuser(home, name), GONE) for name in ("galena", "dagster", "mlflow")
     }
@@ -234,6 +246,13 @@ def test_a_tenant_removed_in_a_transaction(
 def _touch_all(changing: Changing) -> None:
     for tenant_id in TENANTS:
         changing.touch(tenant_id, lead_ids(LEADS))
+
+
+def _run_at_work() -> str:
+    filtered = RunsFilter(job_name=rescore_changed_leads.name, statuses=[DagsterRunStatus.STARTED])
+    with runs.instance() as instance:
+        (run,) = instance.get_runs(filtered)
+    return run.run_id
 
 
 def _queued(changing: Changing) -> list[tuple[object, ...]]:

@@ -56,9 +56,10 @@ def run(*arguments: str) -> str:
 
 def test_from_a_proposal_to_removal(crm: Crm, mapping: str) -> None:
     crm.write("INSERT INTO contacts (id, country) VALUES (1, 'de')")
-    proposed = run("propose", "contacts", "--url-variable", crm.variable)
-    document = yaml.safe_load(proposed)["tables"]["contacts"]
-    assert (document["table"], document["id"]) == ("leads", "id")
+    proposed = run("propose", "contacts", "Calls", "--url-variable", crm.variable)
+    document = yaml.safe_load(proposed)["tables"]
+    assert (document["contacts"]["table"], document["contacts"]["key"]) == ("leads", "id")
+    assert document["Calls"]["key"] == ["contact", "number"]
 
     assert "Source crm added" in run(
         "add", "acme", "crm", "--url-variable", crm.variable, "--mapping", mapping

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ProgrammingError
 from tests.sources import CONTACTS, LOGGED, PASSWORD, Crm, new_crm, problem
 from warehouse.database import Database
 from warehouse.embedded import Urls
-from warehouse.sources import decoding, health, slots, sync
+from warehouse.sources import decoding, health, registry, slots, sync
 from warehouse.sources.connecting import connect
 from warehouse.sources.owner import missing
 from warehouse.sources.removal import release
@@ -315,6 +315,16 @@ def test_the_printed_role_cannot_write_and_nothing_is_written(crm: Crm) -> None:
     with connect(crm.variable, 20) as there:
         why = problem(lambda: there.execute(text("INSERT INTO contacts (id) VALUES (9)")))
     assert "read-only transaction" in why, "not even a login that may"
+
+
+def test_a_source_that_is_being_read_is_left_alone(crm: Crm) -> None:
+    crm.load()
+    crm.write("INSERT INTO contacts (id) VALUES (1)")
+    with crm.database.tenant("acme") as connection:
+        assert registry.lock(connection, "acme", "crm", wait=False)
+        assert crm.sweep() == sync.Reading()
+        assert crm.leads() == {}
+    assert crm.sweep().written.written == 1
 
 
 def test_two_tenants_with_sources_of_the_same_name_do_not_mix(crm: Crm, other: Crm) -> None:

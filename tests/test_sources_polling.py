@@ -19,7 +19,7 @@ from tests.sources import CONTACTS, LOGGED, POLLED, Crm, new_crm, problem
 from warehouse import tenants
 from warehouse.database import Database
 from warehouse.embedded import Urls
-from warehouse.sources import polling
+from warehouse.sources import polling, sync
 from warehouse.sources.connecting import connect
 from warehouse.sources.owner import missing, setup_sql
 
@@ -188,8 +188,6 @@ def test_many_rows_of_one_moment_are_read_block_by_block(
 def test_a_sweep_without_time_goes_on_where_it_ended(
     crm: Crm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from warehouse.sources import sync
-
     for module in ("tables", "polling"):
         monkeypatch.setattr(f"warehouse.sources.{module}.BLOCK", 4)
     crm.load()
@@ -197,6 +195,17 @@ def test_a_sweep_without_time_goes_on_where_it_ended(
     for read in (4, 8, 10):
         sync.sweep(crm.database, "acme", "crm", crm.now, out_of_time=lambda: True)
         assert len(crm.leads()) == read
+
+
+def test_a_mapping_that_changes_during_a_sweep_is_waited_for(crm: Crm) -> None:
+    crm.load()
+    crm.write(contact(1, "de", OLD))
+    before = crm.source()
+    crm.add({"tables": {"contacts": {**CONTACTS, "updated_at": "changed"}}})
+    with connect(crm.variable, 20) as there:
+        reading, more = sync._poll(crm.database, there, before, crm.now)
+    assert (reading.load_wanted, more) == ("it was added anew", False)
+    assert crm.leads() == {}
 
 
 def test_nothing_can_be_written(crm: Crm) -> None:

@@ -156,13 +156,13 @@ def test_the_operator_reaches_no_tenants_data(both: Database, table: Table) -> N
         assert connection.scalar(text("SELECT count(*) FROM crm.tenants")) == 2
     seen = OPERATOR_SEES.get(table.fullname, set())
     for column in table.columns:
-        statement = text(f"SELECT {column.name} FROM {table.fullname}")
+        select = text(f"SELECT {column.name} FROM {table.fullname}")
         if column.name in seen:
             with both.operator() as connection:
-                connection.execute(statement)
+                connection.execute(select)
         else:
             with pytest.raises(ProgrammingError, match="permission denied"), both.operator() as c:
-                c.execute(statement)
+                c.execute(select)
     for statement in _verbs(table)[1:]:
         with pytest.raises(ProgrammingError, match="permission denied"), both.operator() as c:
             c.execute(text(statement))

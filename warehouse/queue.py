@@ -79,11 +79,12 @@ def claim(connection: Connection, tenant_id: str, most: int) -> Claim | None:
         return None
     rows = connection.execute(_DUE, {"tenant_id": tenant_id, "most": most}).all()
     buckets = sorted({row.bucket for row in rows})
-    if len(rows) == most and most > 1:
-        # There is more than one transaction's worth: leave half of the buckets to other scorers.
-        buckets = buckets[: (len(buckets) + 1) // 2]
+    # More than one transaction's worth: leave half of the buckets to other scorers.
+    share = len(buckets) if len(rows) < most else (len(buckets) + 1) // 2
     taken = set(
-        connection.scalars(_LOCK_BUCKETS, {"tenant_id": tenant_id, "buckets": buckets}).all()
+        connection.scalars(
+            _LOCK_BUCKETS, {"tenant_id": tenant_id, "buckets": buckets, "share": share}
+        ).all()
     )
     change_ids = [row.change_id for row in rows if row.bucket in taken]
     # Read again: between the first look and the lock another scorer may have been through.
@@ -109,6 +110,7 @@ _DUE = text(
 _LOCK_BUCKETS = text(
     "SELECT bucket FROM unnest(CAST(:buckets AS integer[])) bucket"
     " WHERE pg_try_advisory_xact_lock(hashtext('crm.rescore_queue ' || :tenant_id), bucket)"
+    " LIMIT :share"
 )
 _CLAIMED = text(
     "SELECT lead_id, array_agg(change_id) AS change_ids,"

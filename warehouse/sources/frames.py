@@ -1,6 +1,7 @@
-"""Rows of a source as a typed frame, such as imports check, and their digests."""
+"""Rows of a source as frames: such as imports check, and of those that were set aside."""
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -12,6 +13,8 @@ import polars as pl
 from warehouse.errors import GalenaError
 from warehouse.sources.tables import OWN_ID, SourceRow, TableReader
 
+_REPEATED = ("row is repeated", "id is repeated")
+_LINE = re.compile(r"line ([0-9]+)(?: already)?$")
 # As of every record's id.
 _LONGEST_ID = 255
 
@@ -41,6 +44,23 @@ def _own_id(text: str) -> str:
     if len(text) <= _LONGEST_ID:
         return text
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def named_by_key(rejected: pl.DataFrame, fresh: Sequence[SourceRow]) -> pl.DataFrame:
+    """The rejected rows named by their keys; lines are those of files."""
+    documents = [json.loads(row) for row in rejected["row"]]
+    rows = [
+        json.dumps({"key": fresh[int(row["line"])].key, "cells": row["cells"]}) for row in documents
+    ]
+    reasons = [
+        _LINE.sub(lambda found: f"the row with key {fresh[int(found[1])].key!r}", reason)
+        if kind in _REPEATED
+        else reason
+        for kind, reason in zip(rejected["kind"], rejected["reason"], strict=True)
+    ]
+    return pl.DataFrame(
+        {"row": rows, "reason": reasons}, schema={"row": pl.String, "reason": pl.String}
+    )
 
 
 def series(table: str, name: str, values: Sequence[Any]) -> pl.Series:

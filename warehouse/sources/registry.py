@@ -87,6 +87,8 @@ def add(
             "--url-variable is no name of an environment variable; expected one such as"
             " ACME_CRM_URL, which holds the URL where Galena runs."
         )
+    # A load that is under way would take the old mapping's for the new one's.
+    lock(connection, tenant_id, source_id, wait=True)
     # By chance, so that two installations that read the same database do not share a slot.
     slot_name = f"galena_{source_id.replace('-', '_')[:40]}_{secrets.token_hex(4)}"
     added: bool = connection.scalar(
@@ -107,6 +109,13 @@ def add(
         },
     )
     return added
+
+
+def want_load(connection: Connection, tenant_id: str, source_id: str) -> None:
+    """Have the source read whole next, whatever failed before; waits for who reads it."""
+    lock(connection, tenant_id, source_id, wait=True)
+    find(connection, tenant_id, source_id)
+    update(connection, tenant_id, source_id, load_wanted="somebody asked for it", retry_at=None)
 
 
 def find_all(connection: Connection, tenant_id: str) -> list[CrmSource]:

@@ -95,8 +95,10 @@ def _follow(
     with database.tenant(tenant_id) as here:
         if not registry.lock(here, tenant_id, source_id, wait=False):
             return Reading(), False
-        # As it is now that nobody else reads it.
+        # As it is now that nobody else reads or changes it.
         source = registry.find(here, tenant_id, source_id)
+        if reason := source.load_reason(now):
+            return Reading(load_wanted=reason), False
         slot, tables = health.usable_slot(there, source)
         if reason := health.lost_track(there, source, slot):
             registry.update(here, tenant_id, source_id, load_wanted=reason)
@@ -144,6 +146,8 @@ def _poll(
         if not registry.lock(here, tenant_id, source_id, wait=False):
             return Reading(), False
         source = registry.find(here, tenant_id, source_id)
+        if reason := source.load_reason(now):
+            return Reading(load_wanted=reason), False
         writer = Writer(here, tenant_id, source_id, now, arrived=now, recheck=False)
         written, marks = Written(), {}
         for table in source.mapping.tables:

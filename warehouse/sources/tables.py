@@ -10,18 +10,13 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
-    Result,
     Select,
-    TableClause,
     and_,
     bindparam,
     cast,
-    column,
     func,
     or_,
-    quoted_name,
     select,
-    table,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import NullType, Text, UserDefinedType
@@ -30,6 +25,7 @@ from warehouse.errors import GalenaError
 from warehouse.imports.mapping import CustomersMapping, LeadsMapping, Mapping, check_columns
 from warehouse.imports.values import without_nul
 from warehouse.sources.mapping import SourceTable
+from warehouse.sources.names import column_named, first_rows, table_named
 
 # Rows read, checked and written at a time: bounds memory.
 BLOCK = 5_000
@@ -66,7 +62,7 @@ class TableReader:
     def blocks(self, connection: Connection) -> Iterator[list[SourceRow]]:
         """All rows, in the order of their keys, each block by a statement of its own: no long
         transaction holds up the source's own upkeep."""
-        key = [_column(name) for name in self.source.key]
+        key = [column_named(name) for name in self.source.key]
         last: tuple[Any, ...] | None = None
         while True:
             beyond = [] if last is None else [_greater(key, last)]
@@ -87,10 +83,10 @@ class TableReader:
         columns = [cast(list(texts), ARRAY(Text)) for texts in zip(*keys, strict=True)]
         changed = func.unnest(*columns).table_valued(*names, name="changed").render_derived()
         same = [
-            _column(name) == cast(changed.c[text], _Named(type_name))
+            column_named(name) == cast(changed.c[text], _Named(type_name))
             for name, text, type_name in zip(self.source.key, names, types, strict=True)
         ]
-        statement = self._select(_named(self.source.name).join(changed, and_(*same)))
+        statement = self._select(table_named(self.source.name).join(changed, and_(*same)))
         return self._read(connection, statement)
 
     def since(
@@ -106,8 +102,8 @@ class TableReader:
         and its key's values.
         """
         assert self.source.updated_at is not None
-        changed = _column(self.source.updated_at)
-        key = [_column(name) for name in self.source.key]
+        changed = column_named(self.source.updated_at)
+        key = [column_named(name) for name in self.source.key]
         conditions: list[ColumnElement[bool]] = [changed.is_not(None)]
         if updated_at is not None:
             conditions.append(
@@ -121,22 +117,24 @@ class TableReader:
     def newest(self, connection: Connection) -> Any:
         """The newest time that a row changed; None when no row has one."""
         assert self.source.updated_at is not None
-        statement = select(func.max(_column(self.source.updated_at))).select_from(
-            _named(self.source.name)
+        statement = select(func.max(column_named(self.source.updated_at))).select_from(
+            table_named(self.source.name)
         )
         with connection.begin():
             return connection.scalar(statement)
 
     def _select(self, rows: FromClause | None = None) -> Select[Any]:
         """The columns, the key's values, the time of the last change, the key as text."""
-        key = [_column(name) for name in self.source.key]
-        wanted = [*map(_column, self.columns), *key]
-        wanted.append(_column(self.source.updated_at or self.source.key[0]))
+        key = [column_named(name) for name in self.source.key]
+        wanted = [*map(column_named, self.columns), *key]
+        wanted.append(column_named(self.source.updated_at or self.source.key[0]))
         if self.postgresql:
             # By the type's output function, as the log has it; a cast writes some types otherwise.
             wanted += [func.format("%s", one) for one in key]
         labelled = [one.label(f"c{number}") for number, one in enumerate(wanted)]
-        return select(*labelled).select_from(_named(self.source.name) if rows is None else rows)
+        return select(*labelled).select_from(
+            table_named(self.source.name) if rows is None else rows
+        )
 
     def _read(self, connection: Connection, statement: Select[Any]) -> list[SourceRow]:
         with connection.begin():
@@ -178,18 +176,6 @@ def reader(connection: Connection, source: SourceTable) -> TableReader:
     )
 
 
-def first_rows(
-    connection: Connection, name: str, limit: int
-) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """A table's columns and some of its rows."""
-    statement: Select[Any] = (
-        select(column("*", is_literal=True)).select_from(_named(name)).limit(limit)
-    )
-    with connection.begin():
-        found: Result[Any] = connection.execute(statement)
-        return list(found.keys()), [tuple(row) for row in found]
-
-
 def key_text(values: Sequence[Any]) -> str:
     """A key as one text, short enough for an index (2.7 kB)."""
     texts = [str(value) for value in values]
@@ -219,17 +205,6 @@ def _greater(columns: Sequence[ColumnElement[Any]], values: Sequence[Any]) -> Co
 def _value(value: Any) -> ColumnElement[Any]:
     # Without a type: SQLAlchemy would cast it to what it takes the value for.
     return bindparam(None, value, type_=NullType(), unique=True)
-
-
-def _column(name: str) -> ColumnElement[Any]:
-    return column(quoted_name(name, quote=True))
-
-
-def _named(full_name: str) -> TableClause:
-    schema, dot, name = full_name.partition(".")
-    if not dot:
-        return table(quoted_name(schema, quote=True))
-    return table(quoted_name(name, quote=True), schema=quoted_name(schema, quote=True))
 
 
 class _Named(UserDefinedType[Any]):

@@ -1,7 +1,6 @@
 """Rows of a source as records here: written, set aside, or deleted, each remembered by its key."""
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +12,7 @@ from sqlalchemy import Connection, text
 from warehouse import bulk, crm, schema
 from warehouse.imports.checking import check
 from warehouse.imports.reading import Source
-from warehouse.sources.frames import digests, frame
+from warehouse.sources.frames import digests, frame, named_by_key
 from warehouse.sources.tables import BLOCK, SourceRow, TableReader
 
 _ID = {
@@ -22,9 +21,6 @@ _ID = {
     "deals": "deal_id",
     "interactions": "interaction_id",
 }
-
-_REPEATED = ("row is repeated", "id is repeated")
-_LINE = re.compile(r"line ([0-9]+)(?: already)?$")
 
 
 @dataclass(frozen=True)
@@ -181,7 +177,7 @@ class Writer:
         self._take_back(
             source, [row.key for row in fresh if row.key in known and known[row.key].rejected]
         )
-        crm.reject(self.connection, self.tenant_id, source, _named_rows(rejected, fresh))
+        crm.reject(self.connection, self.tenant_id, source, named_by_key(rejected, fresh))
 
     def _take_back(self, source: str, keys: list[str]) -> None:
         if keys:
@@ -241,20 +237,3 @@ class Writer:
                 {"tenant_id": self.tenant_id, "ids": list(gone)},
             )
         return len(gone)
-
-
-def _named_rows(rejected: pl.DataFrame, fresh: Sequence[SourceRow]) -> pl.DataFrame:
-    """The rejected rows named by their keys; lines are those of files."""
-    documents = [json.loads(row) for row in rejected["row"]]
-    rows = [
-        json.dumps({"key": fresh[int(row["line"])].key, "cells": row["cells"]}) for row in documents
-    ]
-    reasons = [
-        _LINE.sub(lambda found: f"the row with key {fresh[int(found[1])].key!r}", reason)
-        if kind in _REPEATED
-        else reason
-        for kind, reason in zip(rejected["kind"], rejected["reason"], strict=True)
-    ]
-    return pl.DataFrame(
-        {"row": rows, "reason": reasons}, schema={"row": pl.String, "reason": pl.String}
-    )
