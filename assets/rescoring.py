@@ -18,20 +18,22 @@ if TYPE_CHECKING:
     from warehouse.rescoring import Rescorer
     from warehouse.rescorings import Report
 
-# A run pays 2-7 CPU-seconds to start. It stays for changes that come soon after, and ends after a
-# while, so that its events do not grow without end and a new version of the code takes over.
-BUDGET_S = 120.0
+# A run pays 2-7 CPU-seconds to start, and some 10 s pass between two runs. So it stays for changes
+# that come soon after, and ends after a while, for a new version of the code to take over.
+BUDGET_S = 600.0
 _LINGER_S = 10.0
 _PAUSE_S = 0.25
-# An event takes Dagster's storage some 25 ms, in which no lead is scored: they wait until there is
-# nothing else to do, and the run tells what is left within this time at its end.
-_REPORTING_S = 60.0
+# An event takes Dagster's storage some 25 ms, in which no lead is scored. Rescorings of a tenant are
+# added up for so long before they are told, and then when nothing waits; a run ends by telling what
+# is left, within some time.
+_TOLD_AFTER_S = 60.0
+_TELLING_S = 60.0
 
 
 @op
 def rescore(context: OpExecutionContext, warehouse: Warehouse) -> None:
-    """Score the leads that changed until there are none for a while, or its time is spent; then
-    report one materialization for each tenant."""
+    """Score the leads that changed until there are none for a while, or its time is spent, and
+    report a materialization for each tenant whose leads changed, one a minute at most."""
     from warehouse import queue
     from warehouse.rescoring import Rescorer
 
@@ -40,15 +42,18 @@ def rescore(context: OpExecutionContext, warehouse: Warehouse) -> None:
             context.log.info("Another run rescores already: this one has nothing to do.")
             return
         rescorer = Rescorer(warehouse.database, context.run_id)
-        began = worked = time.monotonic()
+        began = worked = told = time.monotonic()
         while time.monotonic() < min(began + BUDGET_S, worked + _LINGER_S):
             if rescorer.step():
                 worked = time.monotonic()
-            else:
-                # Raises when the lock went with its connection: another run may be at work.
-                lane.exec_driver_sql("SELECT 1")
-                time.sleep(_PAUSE_S)
-        _report(context, warehouse, rescorer)
+                continue
+            # Raises when the lock went with its connection: another run may be at work.
+            lane.exec_driver_sql("SELECT 1")
+            if time.monotonic() > told + _TOLD_AFTER_S / 10:
+                _report(context, warehouse, rescorer, older_than_s=_TOLD_AFTER_S)
+                told = time.monotonic()
+            time.sleep(_PAUSE_S)
+        _report(context, warehouse, rescorer, older_than_s=0.0)
         _check(context, warehouse)
         tally = rescorer.tally
         context.log.info(
@@ -57,17 +62,19 @@ def rescore(context: OpExecutionContext, warehouse: Warehouse) -> None:
         )
 
 
-def _report(context: OpExecutionContext, warehouse: Warehouse, rescorer: "Rescorer") -> None:
-    """Tell Dagster of each tenant's rescorings, and go on scoring what changes meanwhile.
+def _report(
+    context: OpExecutionContext, warehouse: Warehouse, rescorer: "Rescorer", older_than_s: float
+) -> None:
+    """Tell Dagster of the tenants' rescorings, and go on scoring what changes meanwhile.
 
     Told first and noted afterwards: a crash in between tells it again.
     """
     from warehouse import rescorings
     from warehouse.errors import TenantNotFoundError
 
-    until = time.monotonic() + _REPORTING_S
-    for tenant_id, _since in rescorings.unreported_tenants(warehouse.database):
-        if time.monotonic() > until:
+    until = time.monotonic() + _TELLING_S
+    for tenant_id, waited_s in rescorings.unreported_tenants(warehouse.database):
+        if time.monotonic() > until or waited_s < older_than_s:
             return
         rescorer.step()
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dagster import DagsterInstance, RunsFilter
 from sqlalchemy import Connection, create_engine, text
 
-from orchestration import runs
+from orchestration import runs, streams
 from orchestration.installation import Installation
 from resources.mlflow import MlflowTracking
 from warehouse import tenants
@@ -53,6 +53,7 @@ def erase(found: Installation, tenant_id: str) -> Erased:
         tracking_uri=found.settings.mlflow_url,
         artifact_root=found.environment()["GALENA_MLFLOW_ARTIFACTS"],
     ).erase(tenant_id)
+    streams.Notes(found.settings.home).forget(tenant_id)
     to_do = removal.release_tenant(found.database, tenant_id)
     rows = tenants.erase(found.database, tenant_id, found.settings.owner_url)
     return Erased(erased | rows, to_do)

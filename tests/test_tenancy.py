@@ -32,6 +32,7 @@ from warehouse.database import Database
 from warehouse.embedded import Urls
 from warehouse.errors import GalenaError, TenantNotFoundError
 from warehouse.schema import metadata
+from warehouse.standing import standing
 
 MINE, THEIRS = "mine", "theirs"
 WHEN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -258,6 +259,10 @@ def test_functions_of_the_warehouse_answer_for_their_tenant(both: Database) -> N
         leads, _interactions = crm.changed_leads(connection, THEIRS, ["of-theirs"], WHEN)
         assert leads.is_empty()
         assert crm.newest_leads(connection, THEIRS, 10).is_empty()
+        (stands,) = standing(connection, THEIRS, ["of-theirs"])
+        assert (stands.probability, stands.waits) == (None, False)
+        (stands,) = standing(connection, MINE, ["of-mine"])
+        assert (stands.probability, stands.waits) == (1.0, True)
         assert sum(scores.published(connection, MINE).values()) == len(VIEWS)
         assert sum(scores.published(connection, THEIRS).values()) == 0
 
