@@ -79,23 +79,22 @@ def build(
     matrix = np.empty((leads.height, len(spec.features)), np.float32, order="F")
     texts = values.read(leads["attributes"], [column.name for column in spec.columns])
     as_of = pl.lit(leads["as_of"])
+    age = (as_of - pl.lit(leads["created_at"])).dt.total_microseconds() / DAY_US
+    # All in one query: a few leads cost what it takes to ask, 0.4 ms each time.
     encoded = texts.select(
-        values.encode(pl.nth(position), column, as_of).alias(str(position))
-        for position, column in enumerate(spec.columns)
+        *(
+            values.encode(pl.nth(position), column, as_of).fill_null(np.nan).alias(str(position))
+            for position, column in enumerate(spec.columns)
+        ),
+        age.fill_null(np.nan).alias("age"),
     )
-    for position, feature in enumerate(encoded):
-        matrix[:, position] = _floats(feature)
+    for position, column in zip([*range(len(spec.columns)), -1], encoded, strict=True):
+        matrix[:, position] = column.to_numpy()
     if spec.interaction_kinds:
         matrix[:, len(spec.columns) : -1] = activity.summarize(
             leads, interactions, spec.interaction_kinds
         )
-    age = (leads["as_of"] - leads["created_at"]).dt.total_microseconds() / DAY_US
-    matrix[:, -1] = _floats(age)
     return matrix
-
-
-def _floats(feature: pl.Series) -> NDArray[Any]:
-    return feature.fill_null(np.nan).to_numpy()
 
 
 def _most_filled_first(texts: Iterable[str | None]) -> list[str]:

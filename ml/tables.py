@@ -14,7 +14,7 @@ These are the values of path-dependent TreeSHAP (Lundberg et al., "From local ex
 global understanding with explainable AI for trees", 2020), which LightGBM calls pred_contrib.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -201,7 +201,7 @@ class Tables:
             for entry in document["bins"]
         }
         tables = {
-            tuple(entry["columns"]): np.array(entry["shares"])[np.ix_(*entry["groups"])]
+            tuple(entry["columns"]): _unfolded(np.array(entry["shares"]), entry["groups"])
             for entry in document["tables"]
         }
         return Tables(document["features"], document["base"], bins, tables)
@@ -242,6 +242,12 @@ class Tables:
         """The smallest unsigned integer that counts the cells of any of the tables."""
         largest = max((shares[..., 0].size for shares in self.tables.values()), default=0)
         return np.min_scalar_type(largest)
+
+
+def _unfolded(shares: Floats, groups: Sequence[Sequence[int]]) -> Floats:
+    for axis, positions in enumerate(groups):
+        shares = shares.take(positions, axis=axis)
+    return shares
 
 
 def _refuse_what_tables_cannot_hold(dump: Mapping[str, Any], trees: list[Node]) -> None:

@@ -45,7 +45,8 @@ def erase(found: Installation, tenant_id: str) -> Erased:
     with runs.instance() as instance:
         instance.delete_dynamic_partition("tenants", tenant_id)
         # A tick that began before may still ask for a run, or write the tenant's name down.
-        _await(lambda: not _ticks_under_way(found.settings.dagster_url))
+        before = _ticks_under_way(found.settings.dagster_url)
+        _await(lambda: not before & _ticks_under_way(found.settings.dagster_url))
         erased = {"Dagster runs": _erase_runs(instance, tenant_id)}
     erased["other rows in Dagster's storage"] = _erase_traces(found.settings.dagster_url, tenant_id)
     erased["lines of logs"] = _erase_lines(found.settings.home / "logs", tenant_id)
@@ -110,17 +111,16 @@ def _erase_traces(dagster_url: str, tenant_id: str) -> int:
         return sum(_run(connection, statement, tenant_id) for statement in _TRACES)
 
 
-def _ticks_under_way(dagster_url: str) -> bool:
+def _ticks_under_way(dagster_url: str) -> set[int]:
     # One that is older was left by a daemon that was killed.
     with _dagster_storage(dagster_url) as connection:
-        return bool(
-            connection.scalar(
-                text(
-                    "SELECT EXISTS (SELECT FROM job_ticks WHERE status = 'STARTED'"
-                    " AND timestamp > (now() AT TIME ZONE 'UTC') - interval '5 minutes')"
-                )
+        ticks = connection.scalars(
+            text(
+                "SELECT id FROM job_ticks WHERE status = 'STARTED'"
+                " AND timestamp > (now() AT TIME ZONE 'UTC') - interval '5 minutes'"
             )
         )
+        return set(ticks)
 
 
 @contextmanager

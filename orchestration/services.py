@@ -24,12 +24,16 @@ exec "$@"
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """One of the processes that make up a running Galena, and how to tell that it is ready."""
+    """One of the processes that make up a running Galena.
+
+    ready: whether it is. ended: called when it and all that it started have ended by themselves.
+    """
 
     name: str
     command: Sequence[str]
     ready: Callable[[], bool]
     environment: Mapping[str, str]
+    ended: Callable[[], None] = lambda: None
 
 
 @dataclass
@@ -131,6 +135,7 @@ class Supervisor:
             service.check()
         self._restarts.append(now)
         service.stop()
+        part.ended()
         self._start(part)
         self._tell(f"[yellow]{part.name} ended by itself, and was started again.[/yellow]")
 

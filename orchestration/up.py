@@ -61,7 +61,7 @@ def up(console: Console, *, port: int, with_samples: bool, once: bool, mlflow_ui
             interruption.held,
         )
         stack.callback(started.stop)
-        _start(console, started, [_code_server(found), *parts])
+        _start(console, started, [_code_server(found, instance), *parts])
         check = partial(_check, console, found, started)
         _show_first_scores(console, found, instance, check, dagster, strict=once)
         report.urls(console, pages, found.settings.home)
@@ -74,10 +74,11 @@ def up(console: Console, *, port: int, with_samples: bool, once: bool, mlflow_ui
 _WORKSPACE = ("-w", str(PROJECT / "workspace.yaml"))
 
 
-def _code_server(found: Installation) -> services.Part:
+def _code_server(found: Installation, instance: "DagsterInstance") -> services.Part:
     """Loads the definitions, evaluates the sensors and starts the runs, for the other two.
 
-    One that each of them would start for itself is not started again when it is killed.
+    One that each of them would start for itself is not started again when it is killed. Its runs
+    end with it, which Dagster does not notice.
     """
     socket = Path(found.environment()["GALENA_CODE_SERVER"])
     socket.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -87,7 +88,13 @@ def _code_server(found: Installation) -> services.Part:
         *("--module-name", "orchestration.definitions", "--location-name", "galena"),
         *("--use-python-environment-entry-point", "--log-level", "warning"),
     ]
-    return services.Part("Dagster code server", command, lambda: services.listens(socket), {})
+    return services.Part(
+        "Dagster code server",
+        command,
+        ready=lambda: services.listens(socket),
+        environment={},
+        ended=lambda: runs.fail_orphans(instance),
+    )
 
 
 def _daemon() -> services.Part:

@@ -176,8 +176,8 @@ def test_an_hour_of_changes_while_all_was_down(up: Up, changing: Changing) -> No
 def test_a_run_killed_in_a_transaction(up: Up, changing: Changing) -> None:
     with changing.held() as await_waiting:
         _touch_all(changing)
-        await_waiting(1)
         waiting = _queued(changing)
+        await_waiting(1)
         up.run().kill()
     assert _queued(changing) == waiting, "nothing of a transaction that was cut off"
     assert_goes_on(changing)

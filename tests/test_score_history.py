@@ -186,16 +186,11 @@ def _score(
             "contributions": pl.Series(made.contributions).arr.to_list(),
             "inputs": pl.Series(matrix).arr.to_list(),
         }
-    ).with_columns(
-        model_version=pl.lit(VERSIONS[at], pl.Int32),
-        calculated_at=pl.lit(at),
-        expires_at=pl.lit(at + LIFETIME),
-        ranked_at=pl.lit(at),
-        run_id=pl.lit(f"run-{at:%m-%d}"),
     )
     connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": at})
     scores.begin_anew(connection, tenant_id)
-    scores.write(connection, tenant_id, frame)
+    stamp = scores.Stamp(VERSIONS[at], at, at + LIFETIME, at, f"run-{at:%m-%d}")
+    scores.write(connection, tenant_id, frame, stamp)
     scores.rank(connection, tenant_id, at, sorted(made.probability.tolist()))
 
 

@@ -280,7 +280,7 @@ def test_history_is_partitioned_by_month(acme: Database) -> None:
         with acme.tenant("acme") as connection:
             connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": at})
             scores.begin_anew(connection, "acme")
-            scores.write(connection, "acme", _scores(at))
+            scores.write(connection, "acme", _SCORES, scores.Stamp(1, at, at, at, "run"))
             scores.rank(connection, "acme", at, [0.5])
     with acme.tenant("acme") as connection:
         assert scores.freshness(connection, "acme").scores == 1
@@ -292,32 +292,22 @@ def test_history_is_partitioned_by_month(acme: Database) -> None:
     assert partitions == ["ml.lead_score_history_2026_06", "ml.lead_score_history_2026_07"]
 
 
-def _scores(at: datetime) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "lead_id": ["1"],
-            "score": [50],
-            "probability": [0.5],
-            "confidence": [0.5],
-            "model_version": [1],
-            "calculated_at": [at],
-            "expires_at": [at],
-            "ranked_at": [at],
-            "run_id": ["run"],
-            "contributions": [[0.0]],
-            "inputs": [[1.0]],
-        },
-        schema_overrides={
-            "score": pl.Int16,
-            "confidence": pl.Float32,
-            "model_version": pl.Int32,
-            "calculated_at": TIME,
-            "expires_at": TIME,
-            "ranked_at": TIME,
-            "contributions": pl.List(pl.Float32),
-            "inputs": pl.List(pl.Float32),
-        },
-    )
+_SCORES = pl.DataFrame(
+    {
+        "lead_id": ["1"],
+        "score": [50],
+        "probability": [0.5],
+        "confidence": [0.5],
+        "contributions": [[0.0]],
+        "inputs": [[1.0]],
+    },
+    schema_overrides={
+        "score": pl.Int16,
+        "confidence": pl.Float32,
+        "contributions": pl.List(pl.Float32),
+        "inputs": pl.List(pl.Float32),
+    },
+)
 
 
 @pytest.mark.parametrize("value", ["plain", "it's", "back\\slash", "", "é漢", JUNE, 7, 1.5])

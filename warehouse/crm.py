@@ -33,6 +33,11 @@ _LEAD_TIMES = {
 }
 
 
+# PostgreSQL knows times that no datetime holds. Rescoring a lead created at one fails and says so;
+# in bulk it would be read as another time.
+READABLE = "created_at BETWEEN '0001-01-02' AND '9999-12-30'"
+
+
 def upsert(connection: Connection, tenant_id: str, table: str, frame: pl.DataFrame) -> int:
     """Write records of one of TABLES; return the number that are new or changed."""
     return bulk.upsert(connection, tenant_id, TABLES[table], frame)
@@ -77,7 +82,7 @@ def open_leads(
     as one just imported, was sorted anew for each.
     """
     mine = f"tenant_id = {literal(tenant_id)}"
-    is_open = f"{mine} AND converted_at IS NULL AND closed_at IS NULL"
+    is_open = f"{mine} AND converted_at IS NULL AND closed_at IS NULL AND {READABLE}"
     last = ""
     for upto in _ends_of_blocks(reader, is_open, block):
         within = f"lead_id > {literal(last)} AND lead_id <= {literal(upto)}"
@@ -135,7 +140,7 @@ def newest_leads(connection: Connection, tenant_id: str, most: int) -> pl.DataFr
     rows = connection.execute(
         text(
             "SELECT lead_id, created_at, converted_at, closed_at FROM crm.leads"
-            " WHERE tenant_id = :tenant_id AND isfinite(created_at)"
+            f" WHERE tenant_id = :tenant_id AND {READABLE}"
             " ORDER BY created_at DESC LIMIT :most"
         ),
         {"tenant_id": tenant_id, "most": most},

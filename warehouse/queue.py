@@ -13,7 +13,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from warehouse import alerts
+from warehouse import alerts, crm
 from warehouse.database import Database
 
 MOST_ATTEMPTS = 3
@@ -75,9 +75,9 @@ def claim(connection: Connection, tenant_id: str, most: int) -> Claim | None:
 
     None when there are none, or when others have them: another scorer, or a scoring of all leads.
     """
-    if not connection.scalar(_SHARE_TENANT, {"tenant_id": tenant_id}):
-        return None
     rows = connection.execute(_DUE, {"tenant_id": tenant_id, "most": most}).all()
+    if not rows:
+        return None
     buckets = sorted({row.bucket for row in rows})
     # More than one transaction's worth: leave half of the buckets to other scorers.
     share = len(buckets) if len(rows) < most else (len(buckets) + 1) // 2
@@ -99,13 +99,12 @@ def claim(connection: Connection, tenant_id: str, most: int) -> Claim | None:
     )
 
 
-_SHARE_TENANT = text(
-    "SELECT pg_try_advisory_xact_lock_shared(hashtext('ml.lead_scores'), hashtext(:tenant_id))"
-)
+# No row while a scoring of all leads has the tenant: the lock is asked for once, before the rows.
 _DUE = text(
-    "SELECT change_id, bucket FROM crm.rescore_queue"
-    " WHERE tenant_id = :tenant_id AND due_at <= clock_timestamp()"
-    " ORDER BY priority DESC, change_id LIMIT :most"
+    "SELECT change_id, bucket FROM crm.rescore_queue WHERE tenant_id = :tenant_id"
+    " AND (SELECT pg_try_advisory_xact_lock_shared("
+    "  hashtext('ml.lead_scores'), hashtext(:tenant_id)))"
+    " AND due_at <= clock_timestamp() ORDER BY priority DESC, change_id LIMIT :most"
 )
 _LOCK_BUCKETS = text(
     "SELECT bucket FROM unnest(CAST(:buckets AS integer[])) bucket"
@@ -129,17 +128,24 @@ def finish(connection: Connection, tenant_id: str, claimed: Claim) -> None:
 
 def finish_all(connection: Connection, tenant_id: str) -> int:
     """Delete all changes that are visible now, for a scoring of all leads that reads after this;
-    return their number. Failures are forgotten: that scoring includes their leads."""
+    return their number. Failures are forgotten: that scoring includes their leads, but for those
+    that it cannot read, whose changes stay."""
     deleted = connection.execute(
-        text("DELETE FROM crm.rescore_queue WHERE tenant_id = :tenant_id"),
+        text(f"DELETE FROM crm.rescore_queue WHERE tenant_id = :tenant_id {_READABLE}"),
         {"tenant_id": tenant_id},
     ).rowcount
     failed = connection.scalars(
-        text("SELECT lead_id FROM crm.rescore_failures WHERE tenant_id = :tenant_id"),
+        text(f"SELECT lead_id FROM crm.rescore_failures WHERE tenant_id = :tenant_id {_READABLE}"),
         {"tenant_id": tenant_id},
     )
     _forget_failures(connection, tenant_id, failed.all())
     return deleted
+
+
+_READABLE = (
+    "AND lead_id NOT IN (SELECT lead_id FROM crm.leads WHERE tenant_id = :tenant_id"
+    f" AND NOT {crm.READABLE})"
+)
 
 
 def _delete(connection: Connection, tenant_id: str, claimed: Claim) -> None:

@@ -1,6 +1,7 @@
 """Rescoring what changed: tenants in turn, failures alone, one bounded transaction at a time."""
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from sqlalchemy.exc import DBAPIError
@@ -74,28 +75,31 @@ class Rescorer:
     def _serve(self, tenant_id: str) -> bool:
         """One transaction for the tenant; whether it did anything."""
         most = self._most.get(tenant_id, _MOST)
+        claimed = None
         try:
             with self.database.tenant(tenant_id) as connection:
                 claimed = queue.claim(connection, tenant_id, most)
                 if claimed is None:
                     return False
                 self.tally.transactions += 1
-                try:
-                    with connection.begin_nested():
-                        self.tally.leads += score_claimed(
-                            connection, tenant_id, claimed, self._champions, self.run_id
-                        )
-                    self._most[tenant_id] = min(2 * most, _MOST)
-                except ChampionError as error:
-                    self.tally.failed += 1
-                    queue.fail_tenant(connection, tenant_id, str(error))
-                except Exception as error:
-                    if isinstance(error, DBAPIError) and error.connection_invalidated:
-                        raise
-                    self.tally.failed += 1
-                    self._most[tenant_id] = max(len(claimed.change_ids) // 2, 1)
-                    if len(claimed.change_ids) == 1:
-                        queue.fail_lead(connection, tenant_id, claimed, in_one_line(error))
+                leads = score_claimed(connection, tenant_id, claimed, self._champions, self.run_id)
+            self.tally.leads += leads
+            self._most[tenant_id] = min(2 * most, _MOST)
         except TenantNotFoundError:
             return False
+        except Exception as error:
+            gone = isinstance(error, DBAPIError) and error.connection_invalidated
+            if gone or claimed is None:
+                raise
+            self._note_failure(tenant_id, claimed, error)
         return True
+
+    def _note_failure(self, tenant_id: str, claimed: queue.Claim, error: Exception) -> None:
+        """Leave the claim to the next attempt: with fewer leads, or later."""
+        self.tally.failed += 1
+        self._most[tenant_id] = max(len(claimed.change_ids) // 2, 1)
+        with suppress(TenantNotFoundError), self.database.tenant(tenant_id) as connection:
+            if isinstance(error, ChampionError):
+                queue.fail_tenant(connection, tenant_id, str(error))
+            elif len(claimed.change_ids) == 1:
+                queue.fail_lead(connection, tenant_id, claimed, in_one_line(error))

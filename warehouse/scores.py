@@ -12,7 +12,6 @@ from warehouse import bulk
 from warehouse.database import Database
 from warehouse.schema import lead_score_history, lead_scores, score_rankings
 
-_CURRENT = [column.name for column in lead_scores.columns if column.name != "tenant_id"]
 _ONE_AT_A_TIME = text(
     "SELECT pg_advisory_xact_lock(hashtext('ml.lead_scores'), hashtext(:tenant_id))"
 )
@@ -69,20 +68,31 @@ def newest_ranking(connection: Connection, tenant_id: str) -> datetime | None:
     return found
 
 
-def write(connection: Connection, tenant_id: str, scores: pl.DataFrame) -> None:
-    """Write scores of leads that have none, and their history.
+@dataclass(frozen=True)
+class Stamp:
+    """What the scores of one transaction have in common. ranked_at names their ranking, which has
+    to be there when the transaction ends: see rank()."""
 
-    scores: the columns of ml.lead_score_history but tenant_id, all of one calculated_at, for which
-    ensure_partitions() was called. The ranking that they name by ranked_at has to be there when the
-    transaction ends: see rank().
+    model_version: int
+    calculated_at: datetime
+    expires_at: datetime
+    ranked_at: datetime
+    run_id: str
+
+
+def write(connection: Connection, tenant_id: str, scores: pl.DataFrame, stamp: Stamp) -> None:
+    """Write scores of leads that have none, and their history; see ensure_partitions().
+
+    scores: lead_id, score, probability, confidence, contributions and inputs.
     """
     staging = bulk.stage(connection, lead_score_history, scores)
-    for table, columns in (("lead_score_history", scores.columns), ("lead_scores", _CURRENT)):
-        names = ", ".join(columns)
+    same = {**vars(stamp), "tenant_id": tenant_id}
+    for table in (lead_score_history, lead_scores):
+        names = [column.name for column in table.columns]
+        values = ", ".join(f"%({name})s" if name in same else name for name in names)
         connection.exec_driver_sql(
-            f"INSERT INTO ml.{table} (tenant_id, {names})"
-            f" SELECT %(tenant_id)s, {names} FROM {staging}",
-            {"tenant_id": tenant_id},
+            f"INSERT INTO {table.fullname} ({', '.join(names)}) SELECT {values} FROM {staging}",
+            {name: value for name, value in same.items() if name in names},
         )
 
 

@@ -142,9 +142,10 @@ def score_open_leads(
         # After a failure the threads have to end before the connection that they read from.
         stack.callback(read.close)
         stack.callback(scored.close)
+        stamp = scores.Stamp(version, now, now + LIFETIME, now, run_id)
         for block in scored:
             tallies.append(block.select("probability", "confidence", "score"))
-            scores.write(connection, tenant_id, _stamped(block, version, now, now, run_id))
+            scores.write(connection, tenant_id, block, stamp)
         if not tallies:
             return Summary(version, 0, 0.0, 0.0, 0)
         tally = pl.concat(tallies)
@@ -185,7 +186,8 @@ def score_claimed(
             ranked_at = as_of
             ranking = quantiles(block["probability"].to_numpy()).tolist()
             scores.rank(connection, tenant_id, ranked_at, ranking)
-        scores.write(connection, tenant_id, _stamped(block, version, as_of, ranked_at, run_id))
+        stamp = scores.Stamp(version, as_of, as_of + LIFETIME, ranked_at, run_id)
+        scores.write(connection, tenant_id, block, stamp)
     queue.finish(connection, tenant_id, claimed)
     rescorings.record(
         connection,
@@ -196,19 +198,6 @@ def score_claimed(
         run_id=run_id,
     )
     return leads.height
-
-
-def _stamped(
-    block: pl.DataFrame, version: int, calculated_at: datetime, ranked_at: datetime, run_id: str
-) -> pl.DataFrame:
-    """The scores with what is the same for all of them."""
-    return block.with_columns(
-        model_version=pl.lit(version, pl.Int32),
-        calculated_at=pl.lit(calculated_at),
-        expires_at=pl.lit(calculated_at + LIFETIME),
-        ranked_at=pl.lit(ranked_at),
-        run_id=pl.lit(run_id),
-    )
 
 
 def _scored(

@@ -8,9 +8,9 @@ from typing import Literal, get_args
 from psycopg import sql
 from sqlalchemy import Connection, create_engine, make_url, text
 
+from warehouse import schema
 from warehouse.database import SLUG, Database
 from warehouse.errors import GalenaError, TenantNotFoundError
-from warehouse.schema import metadata, rescore_queue
 
 Status = Literal["active", "paused", "removing"]
 
@@ -91,12 +91,12 @@ def erase(database: Database, tenant_id: str, owner_url: str) -> dict[str, int]:
     deleted = {}
     with database.erasing(tenant_id) as connection:
         # The queue last: deleted leads are changed leads, too.
-        tables = sorted(reversed(metadata.sorted_tables), key=lambda table: table is rescore_queue)
-        for table in tables:
-            if table.fullname not in ("crm.tenants", "crm.readers"):
-                deleted[table.fullname] = connection.exec_driver_sql(
-                    f"DELETE FROM {table.fullname}"
-                ).rowcount
+        kept = (schema.tenants, schema.readers, schema.rescore_queue)
+        children_first = [t for t in reversed(schema.metadata.sorted_tables) if t not in kept]
+        for table in (*children_first, schema.rescore_queue):
+            deleted[table.fullname] = connection.exec_driver_sql(
+                f"DELETE FROM {table.fullname}"
+            ).rowcount
     with database.operator() as connection:
         connection.execute(
             text("DELETE FROM crm.tenants WHERE tenant_id = :tenant_id"), {"tenant_id": tenant_id}
