@@ -1,6 +1,7 @@
 """The jobs of the night: every open lead of every tenant scored anew, and the past forgotten."""
 
 import shutil
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,28 +12,36 @@ from dagster import (
     DagsterRunStatus,
     Failure,
     OpExecutionContext,
+    RetryPolicy,
     RunsFilter,
     job,
     op,
 )
 
 from assets.lead_scores import described, lead_scores
-from assets.rescoring import rescore_changed_leads
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from warehouse.scoring import Champions
 
-# Days that Dagster keeps an ended run with its events and logs. Rescoring runs are many, and each
-# tenant has a materialization of the night besides. Ticks have their ages in dagster.yaml.
-RUN_DAYS = 30
-RESCORING_RUN_DAYS = 2
+# Days that Dagster keeps an ended run of these jobs with its events and logs, and the events that
+# belong to no run: rescoring runs are many, and each tenant has a materialization of the night
+# besides. Runs that trained stay, for models and scores refer to them. Ticks have their ages in
+# dagster.yaml.
+RUN_DAYS = {
+    "rescore_changed_leads": 2,
+    "rescore_all_leads": 30,
+    "load_crm_source": 30,
+    "retention": 30,
+}
+EVENT_DAYS = 30
 # A night's run that was killed goes on where it was.
 _RECENT = timedelta(hours=12)
 _RUNS_AT_A_TIME = 100
 
 
-@op(pool="batch")
+# A database that is away for a moment must not cost the night; what is done is not done again.
+@op(pool="batch", retry_policy=RetryPolicy(max_retries=3, delay=60))
 def score_all_tenants(context: OpExecutionContext, warehouse: Warehouse) -> None:
     """Score every open lead of every active tenant, one tenant after the other.
 
@@ -53,13 +62,15 @@ def score_all_tenants(context: OpExecutionContext, warehouse: Warehouse) -> None
             continue
         except Exception as error:
             failed += 1
-            _alert(warehouse, tenant_id, error)
+            with suppress(TenantNotFoundError):
+                _alert(warehouse, tenant_id, error)
         if number % 50 == 0 or number == len(due):
             # Without the tenant's name: what a run logs is not deleted with a tenant.
             context.log.info(f"{number} of {len(due)} tenants scored, {failed} failed.")
     if failed:
         raise Failure(
-            f"{failed} of {len(due)} tenants could not be scored: `galena alerts` says why."
+            f"{failed} of {len(due)} tenants could not be scored: `galena alerts` says why.",
+            allow_retries=False,
         )
 
 
@@ -96,27 +107,31 @@ def _alert(warehouse: Warehouse, tenant_id: str, error: Exception) -> None:
 @op
 def forget_the_past(context: OpExecutionContext, warehouse: Warehouse) -> None:
     """Delete what is past its age: months of score history, rankings, rescorings, resolved alerts,
-    and Dagster's ended runs with their events and logs."""
+    and what Dagster keeps of ended runs and of events without one."""
     from warehouse import retention, tenants
     from warehouse.errors import TenantNotFoundError
 
     ages, rows = retention.Ages(), 0
-    months = retention.forget_scores(warehouse.database, ages)
+    served: list[datetime] = []
     for tenant in tenants.find_all(warehouse.database):
-        try:
-            with warehouse.database.tenant(tenant.tenant_id) as connection:
-                rows += retention.forget(connection, tenant.tenant_id, ages)
-        except TenantNotFoundError:
-            continue
-    runs = forget_runs(context.instance, datetime.now(UTC))
-    context.log.info(f"Deleted: {len(months)} months of score history, {rows} rows, {runs} runs.")
+        with suppress(TenantNotFoundError), warehouse.database.tenant(tenant.tenant_id) as bound:
+            rows += retention.forget(bound, tenant.tenant_id, ages)
+            oldest = retention.oldest_served(bound, tenant.tenant_id)
+            served += [oldest] if oldest else []
+    now = datetime.now(UTC)
+    runs = forget_runs(context.instance, now)
+    events = forget_events(context.instance, now)
+    context.log.info(f"Deleted: {rows} rows, {runs} runs, {events} events without a run.")
+    # Last, for it fails when a month is in use, and is tried again the next night.
+    months = retention.forget_scores(warehouse.database, min(served, default=None), ages)
+    context.log.info(f"Deleted: {len(months)} months of score history.")
 
 
 def forget_runs(instance: DagsterInstance, now: datetime) -> int:
     """Delete the ended runs that are past their age as of now; return how many."""
     ended = [DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED]
     deleted = 0
-    for job_name, days in ((rescore_changed_leads.name, RESCORING_RUN_DAYS), (None, RUN_DAYS)):
+    for job_name, days in RUN_DAYS.items():
         old = RunsFilter(
             job_name=job_name, statuses=ended, updated_before=now - timedelta(days=days)
         )
@@ -127,6 +142,40 @@ def forget_runs(instance: DagsterInstance, now: datetime) -> int:
                 shutil.rmtree(folder, ignore_errors=True)
             deleted += len(runs)
     return deleted
+
+
+def forget_events(instance: DagsterInstance, now: datetime) -> int:
+    """Delete the events that belong to no run and are past their age: evaluations of the check, and
+    what sensors report. Dagster has no call for it."""
+    from dagster._core.storage.event_log.schema import (
+        AssetCheckExecutionsTable,
+        AssetEventTagsTable,
+        SqlEventLogStorageTable,
+    )
+    from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+    from sqlalchemy import select
+
+    storage = instance.event_log_storage
+    assert isinstance(storage, SqlEventLogStorage)
+    before = (now - timedelta(days=EVENT_DAYS)).replace(tzinfo=None)
+    events, checks, tags = (
+        SqlEventLogStorageTable.c,
+        AssetCheckExecutionsTable.c,
+        AssetEventTagsTable.c,
+    )
+    old = (events.run_id == "") & (events.timestamp < before)
+    with storage.index_connection() as connection:
+        connection.execute(
+            AssetEventTagsTable.delete().where(
+                tags.event_timestamp < before, tags.event_id.in_(select(events.id).where(old))
+            )
+        )
+        connection.execute(
+            AssetCheckExecutionsTable.delete().where(
+                checks.run_id == "", checks.create_timestamp < before
+            )
+        )
+        return int(connection.execute(SqlEventLogStorageTable.delete().where(old)).rowcount)
 
 
 @job(description="New scores for every open lead of every tenant: scores age.")

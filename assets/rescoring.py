@@ -92,7 +92,7 @@ def _report(
 
 
 def _check(context: OpExecutionContext, warehouse: Warehouse) -> None:
-    """Evaluate the asset check: with whole tenants it is evaluated once a day."""
+    """Evaluate the asset check, which would otherwise be evaluated with whole tenants alone."""
     result = timeliness(warehouse)
     context.instance.report_runless_asset_event(
         AssetCheckEvaluation(

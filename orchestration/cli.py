@@ -192,7 +192,9 @@ def retry(tenant: TenantId) -> None:
 
     with migrated_installation() as found, found.database.tenant(tenant) as connection:
         leads = queue.retry(connection, tenant)
-    _out.print(f"{leads:,} leads that could not be scored are queued again.")
+    _out.print(
+        f"What waited for another attempt is due now; {leads:,} failed leads are queued again."
+    )
 
 
 @tenant_app.command("add")

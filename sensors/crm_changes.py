@@ -25,9 +25,10 @@ _UNFINISHED = [
     DagsterRunStatus.STARTED,
     DagsterRunStatus.CANCELING,
 ]
-# A run that has started holds the lock a second or two later, and until its process ends.
-_LOST_AFTER_S = 15
-# From its launch to its start: importing on a busy machine.
+# A run that has started holds the lock a few seconds later, and until its process ends.
+_LOST_AFTER_S = 30
+# From its launch to its start: importing on a busy machine. One whose launch failed, because the
+# database was away between its creation and that, is never started.
 _STUCK_AFTER_S = 90
 
 
@@ -47,7 +48,7 @@ def crm_changes(context: SensorEvaluationContext, warehouse: Warehouse) -> Senso
     waiting = queue.waiting(warehouse.database)
     unreported = rescorings.unreported_tenants(warehouse.database)
     if not waiting and not unreported:
-        return _skip("No changed lead waits: every score is up to date.")
+        return _skip("No changed lead is due to be rescored.")
     state = _words(len(waiting), max((w.age_s for w in waiting), default=0.0), len(unreported))
     if queue.lane_is_taken(warehouse.database):
         return _skip(f"A rescoring run is at work. {state}")
@@ -68,7 +69,7 @@ def _words(tenants: int, oldest_s: float, unreported: int) -> str:
 def _may_be_alive(context: SensorEvaluationContext, record: RunRecord) -> str | None:
     """Why to wait for this run, which does not hold the lock; None when it was ended as lost."""
     run = record.dagster_run
-    if run.status in (DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED):
+    if run.status is DagsterRunStatus.QUEUED:
         return "A rescoring run waits for its start."
     patience = _LOST_AFTER_S if record.start_time else _STUCK_AFTER_S
     if time.time() < _first_seen(context, record) + patience:

@@ -135,7 +135,6 @@ def _load(instance: DagsterInstance, tenant: "Tenant") -> RunRequest | None:
     """The next run that reads the tenant's sources whole, unless one is under way or has just
     failed. Its key must not name the tenant: Dagster keeps it beyond the run."""
     mine = RunsFilter(job_name=load_crm_source.name, tags={"dagster/partition": tenant.tenant_id})
-    earlier = instance.get_runs_count(mine)
     newest = next(iter(instance.get_run_records(mine, limit=1)), None)
     if newest is not None:
         status, ended_at = newest.dagster_run.status, newest.end_time or time.time()
@@ -143,6 +142,8 @@ def _load(instance: DagsterInstance, tenant: "Tenant") -> RunRequest | None:
             return None
         if status != DagsterRunStatus.SUCCESS and time.time() < ended_at + _PAUSE_SECONDS:
             return None
-    attempt = f"{tenant.tenant_id} {tenant.created_at.isoformat()} load {earlier + 1}"
+    # Not the number of loads, which shrinks as old runs are deleted.
+    after = newest.dagster_run.run_id if newest else "none"
+    attempt = f"{tenant.tenant_id} {tenant.created_at.isoformat()} load after {after}"
     key = hashlib.sha256(attempt.encode()).hexdigest()
     return RunRequest(run_key=key, partition_key=tenant.tenant_id)

@@ -101,10 +101,12 @@ def _first_run(instance: DagsterInstance, tenant: "Tenant") -> RunRequest | None
     that it must not name a tenant who may be removed.
     """
     tenant_id = tenant.tenant_id
-    earlier = instance.get_runs_count(runs_of(tenant_id))
+    newest = instance.get_runs(runs_of(tenant_id), limit=1)
     under_way = instance.get_runs_count(runs_of(tenant_id, statuses=_UNDER_WAY))
     if under_way or failed_runs(instance, tenant_id) >= MOST_ATTEMPTS:
         return None
-    attempt = f"{tenant_id} {tenant.created_at.isoformat()} attempt {earlier + 1}"
+    # Not the number of attempts, which shrinks as old runs are deleted.
+    after = newest[0].run_id if newest else "none"
+    attempt = f"{tenant_id} {tenant.created_at.isoformat()} after {after}"
     key = hashlib.sha256(attempt.encode()).hexdigest()
     return RunRequest(run_key=key, partition_key=tenant_id)

@@ -15,10 +15,13 @@ SPEC = FeatureSpec(columns=(Column("visits", "numeric"),), interaction_kinds=("c
 VISITS, CALLS = 0, 3
 
 
-def serve(connection: Connection, tenant_id: str) -> None:
-    """Let it serve the tenant: every lead has an even chance, and its inputs are kept."""
+def serve(connection: Connection, tenant_id: str, feature_set: int = 0) -> None:
+    """Let it serve the tenant: every lead has an even chance, and its inputs are kept.
+
+    feature_set: 0 for a model that was not trained.
+    """
     known = ConfidenceTable(np.zeros(0), np.zeros(1), np.ones(1), np.ones(1, np.int64))
-    when = datetime(2026, 1, 1, tzinfo=UTC)
+    when = datetime.now(UTC)
     model = Model(
         SPEC,
         Tables.constant(len(SPEC.features), 0.0),
@@ -35,7 +38,7 @@ def serve(connection: Connection, tenant_id: str) -> None:
             {"factor": f.name, "template": f.template, "shown": f.shown, "categories": []}
             for f in SPEC.factors
         ],
-        feature_set=0,
+        feature_set=feature_set,
         stage="base_rate",
         outcomes=0,
         base=0.0,

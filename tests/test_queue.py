@@ -321,7 +321,7 @@ def test_a_lead_that_cannot_be_scored_fails_alone(both: Database) -> None:
     with both.tenant(ACME) as connection:
         (alert,) = alerts.open_alerts(connection, ACME)
         assert (alert.kind, alert.subject) == ("rescoring_failed", "lead-17")
-        assert "3 attempts" in alert.message
+        assert "attempts: DataError" in alert.message
         connection.execute(text("UPDATE crm.leads SET created_at = now() - interval '1 day'"))
     _drain(both)
     assert "lead-17" in _scored(both, ACME)
@@ -473,3 +473,44 @@ def test_two_crm_writers_in_opposite_order_and_a_scorer(
     assert errors == []
     assert waits == []
     assert _scored(both, ACME) == {"1": 120, "2": 120, "3": 120}
+
+
+def test_a_tenant_whose_leads_all_fail_is_what_fails(both: Database) -> None:
+    with both.tenant(ACME) as connection:
+        for number in range(60):
+            _lead(connection, ACME, f"lead-{number}")
+        connection.execute(text("UPDATE crm.leads SET created_at = 'infinity'"))
+        _call(connection, ACME, "1")
+    with both.tenant(BRIO) as connection:
+        _call(connection, BRIO, "1")
+    rescorer = _drain(both)
+    assert rescorer.tally.failed < 30, "not one lead after the other"
+    assert queue.waiting(both) == []
+    assert len(_queued(both, ACME)) > 60, "its changes stay"
+    assert _scored(both, BRIO) == {"1": 1}
+
+
+def test_a_trained_model_is_not_followed_by_the_base_rate(both: Database) -> None:
+    """A training promotes its model while a scorer that found none makes the base rate."""
+    tenants.add(both, "new")
+    with both.tenant("new") as connection:
+        _lead(connection, "new", "1")
+    registered, promoted = threading.Event(), threading.Event()
+
+    def train() -> None:
+        with both.tenant("new") as training:
+            counting_model.serve(training, "new", feature_set=1)
+            registered.set()
+            time.sleep(0.5)
+        promoted.set()
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    registered.wait()
+    _drain(both)
+    thread.join()
+    assert promoted.is_set()
+    with both.tenant("new") as connection:
+        champion = models.champion(connection, "new")
+    assert champion is not None
+    assert champion.feature_set == 1

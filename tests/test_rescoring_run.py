@@ -10,6 +10,7 @@ from sqlalchemy import create_engine, text
 
 from assets import nightly, rescoring
 from assets.lead_scores import changes_are_rescored_in_time, lead_scores, timeliness
+from orchestration.definitions import build_defs
 from resources.warehouse import Warehouse
 from sensors import crm_changes
 from tests import counting_model
@@ -165,22 +166,35 @@ def test_the_sensor_starts_a_run_when_leads_have_changed(
 ) -> None:
     assert len(tick().run_requests or []) == 1
     _run(both, instance, rescoring.rescore_changed_leads)
-    assert _why(tick()) == "No changed lead waits: every score is up to date."
+    assert _why(tick()) == "No changed lead is due to be rescored."
     _touch(both, ACME)
     assert len(tick().run_requests or []) == 1
 
 
-def test_one_run_is_in_flight(
-    both: Database, instance: dg.DagsterInstance, tick: Callable[..., dg.SensorResult]
-) -> None:
+def test_one_run_is_in_flight(both: Database, tick: Callable[..., dg.SensorResult]) -> None:
     with queue.lane(both):
         assert _why(tick()).startswith("A rescoring run is at work. Leads of 2 tenants wait")
     assert tick().run_requests, "the lock went with its holder"
-    waiting = dg.DagsterRun(
-        job_name=rescoring.rescore_changed_leads.name, status=dg.DagsterRunStatus.NOT_STARTED
+
+
+def test_a_run_whose_launch_failed_is_ended(
+    instance: dg.DagsterInstance,
+    tick: Callable[..., dg.SensorResult],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The database was away between its creation and its launch: nobody will start it."""
+    created = instance.add_run(
+        dg.DagsterRun(
+            job_name=rescoring.rescore_changed_leads.name, status=dg.DagsterRunStatus.NOT_STARTED
+        )
     )
-    instance.add_run(waiting)
-    assert _why(tick()).startswith("A rescoring run waits for its start.")
+    first = tick()
+    assert _why(first).startswith("A rescoring run is starting or ending.")
+    monkeypatch.setattr(crm_changes, "_STUCK_AFTER_S", -1)
+    assert tick(first.cursor).run_requests
+    ended = instance.get_run_by_id(created.run_id)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE
 
 
 def test_a_lost_run_is_ended_and_the_next_is_started(
@@ -292,10 +306,15 @@ def test_old_months_of_the_history_go_and_present_scores_stay(both: Database, ur
         connection.execute(
             text("UPDATE ml.lead_scores SET calculated_at = '2024-02-15+00' WHERE lead_id = '1'")
         )
+        oldest = retention.oldest_served(connection, ACME)
     assert {"2024_01", "2024_02", this_month} <= _months(urls)
-    gone = retention.forget_scores(both, retention.Ages())
+    gone = retention.forget_scores(both, oldest, retention.Ages())
     assert gone == ["lead_score_history_2024_01"]
     assert {"2024_02", this_month} <= _months(urls)
+    assert retention.forget_scores(both, None, retention.Ages(scores=-1)) == [
+        "lead_score_history_2024_02"
+    ], "not what is younger than a month, whatever the age"
+    assert this_month in _months(urls)
 
 
 def test_what_is_past_its_age_is_forgotten_and_the_rest_kept(
@@ -308,11 +327,13 @@ def test_what_is_past_its_age_is_forgotten_and_the_rest_kept(
         alerts.raise_alert(connection, ACME, "kind", "open", "why")
         alerts.raise_alert(connection, ACME, "kind", "old", "why")
         alerts.resolve(connection, ACME, "kind", ["old"])
-        scores.rank(connection, ACME, datetime(2024, 1, 1, tzinfo=UTC), [0.5])
+        for month in (1, 2):
+            scores.rank(connection, ACME, datetime(2024, month, 1, tzinfo=UTC), [0.5])
         connection.execute(
             text("UPDATE ml.alerts SET resolved_at = '2024-01-01' WHERE subject = 'old'")
         )
         connection.execute(text("UPDATE ml.rescorings SET scored_at = '2024-01-01'"))
+        # Of the rankings all but the last before the first month of the history.
         assert retention.forget(connection, ACME, retention.Ages()) == 3
         assert [alert.subject for alert in alerts.open_alerts(connection, ACME)] == ["open"]
         assert scores.newest_ranking(connection, ACME) is not None
@@ -320,11 +341,14 @@ def test_what_is_past_its_age_is_forgotten_and_the_rest_kept(
         assert retention.forget(connection, BRIO, retention.Ages()) == 0
 
 
-def test_ended_runs_are_deleted_by_their_age(instance: dg.DagsterInstance) -> None:
-    rescored, trained, working = (
+def test_ended_runs_are_deleted_by_their_age_and_trainings_stay(
+    instance: dg.DagsterInstance,
+) -> None:
+    rescored, loaded, trained, working = (
         instance.add_run(dg.DagsterRun(job_name=name, status=status))
         for name, status in (
             ("rescore_changed_leads", dg.DagsterRunStatus.SUCCESS),
+            ("load_crm_source", dg.DagsterRunStatus.FAILURE),
             ("score_tenant", dg.DagsterRunStatus.SUCCESS),
             ("rescore_changed_leads", dg.DagsterRunStatus.STARTED),
         )
@@ -336,7 +360,30 @@ def test_ended_runs_are_deleted_by_their_age(instance: dg.DagsterInstance) -> No
     now = datetime.now(UTC)
     assert nightly.forget_runs(instance, now) == 0
     assert nightly.forget_runs(instance, now + timedelta(days=3)) == 1
-    assert left() == {trained.run_id, working.run_id}
+    assert left() == {loaded.run_id, trained.run_id, working.run_id}
     assert nightly.forget_runs(instance, now + timedelta(days=31)) == 1
-    assert left() == {working.run_id}
+    assert left() == {trained.run_id, working.run_id}
     assert rescored.run_id not in left()
+
+
+def test_events_without_a_run_are_deleted_by_their_age(
+    both: Database, instance: dg.DagsterInstance
+) -> None:
+    _run(both, instance, rescoring.rescore_changed_leads)
+    instance.report_runless_asset_event(dg.AssetMaterialization("crm_source", partition=ACME))
+    now = datetime.now(UTC)
+    assert nightly.forget_events(instance, now) == 0
+    assert len(_evaluations(instance)) == 1
+    assert nightly.forget_events(instance, now + timedelta(days=31)) == 2
+    assert _evaluations(instance) == []
+    assert len(_told(instance)) == 2, "what belongs to a run goes with the run"
+
+
+def test_the_jobs_whose_runs_go_exist() -> None:
+    defs = build_defs(resources={"warehouse": object(), "mlflow": object()})
+    for name in nightly.RUN_DAYS:
+        assert defs.resolve_job_def(name).name == name
+
+
+def test_the_retention_job_does_it_all(both: Database, instance: dg.DagsterInstance) -> None:
+    assert _run(both, instance, nightly.retention)

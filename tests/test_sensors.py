@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 import dagster as dg
 import polars as pl
 import pytest
-from sqlalchemy import text
 
 from resources.warehouse import Warehouse
 from sensors.tenants import MOST_ATTEMPTS, score_tenant, tenants
+from tests import counting_model
 from warehouse import crm, scores
 from warehouse import tenants as registry
 from warehouse.database import Database
@@ -81,17 +81,12 @@ def test_the_first_records_start_the_first_run(
 def test_a_tenant_whose_run_ended_before_its_scores_is_run_again(
     database: Database, instance: dg.DagsterInstance
 ) -> None:
-    """Features are saved, and a model registered, in transactions before the scores."""
+    """The model is registered in a transaction before the scores: one without them is no end."""
     registry.add(database, "acme")
     _import_lead(database, "acme")
     with database.tenant("acme") as connection:
-        connection.execute(
-            text(
-                "INSERT INTO ml.feature_sets (tenant_id, feature_set, as_of, horizon_days, spec,"
-                " rows, converted, sha256, run_id) "
-                " VALUES ('acme', 1, now(), 30, '{}', 0, 0, '', '')"
-            )
-        )
+        counting_model.serve(connection, "acme", feature_set=1)
+    Rescorer(database, "run").step()
     assert _asked_for(_tick(database, instance)) == ["acme"]
     score_open_leads(database, "acme", Champions(), "run")
     assert _asked_for(_tick(database, instance)) == []

@@ -145,9 +145,9 @@ OPERATOR_SEES = {
     "crm.rescore_failures": {"tenant_id", "lead_id", "retry_at"},
     "crm.sources": {"tenant_id", "source_id"},
     "ml.alerts": {"tenant_id", "kind", "resolved_at"},
-    "ml.feature_sets": {"tenant_id", "as_of"},
+    "ml.models": {"tenant_id", "feature_set", "trained_at"},
     "ml.rescorings": {"tenant_id", "scored_at", "leads", "delays", "reported_at"},
-    "ml.score_rankings": {"tenant_id", "ranked_at"},
+    "ml.score_rankings": {"tenant_id", "ranked_at", "whole"},
 }
 
 

@@ -24,14 +24,15 @@ class Alert:
 def raise_alert(
     connection: Connection, tenant_id: str, kind: str, subject: str, message: str
 ) -> None:
-    """Open an alert; one that is open already for the same kind and subject stays as it is."""
+    """Open an alert, or give the one that is open for the same kind and subject this message."""
     statement = insert(alerts).values(
         tenant_id=tenant_id, kind=kind, subject=subject, message=message
     )
     connection.execute(
-        statement.on_conflict_do_nothing(
+        statement.on_conflict_do_update(
             index_elements=["tenant_id", "kind", "subject"],
             index_where=text("resolved_at IS NULL"),
+            set_={"message": message},
         )
     )
 
@@ -61,12 +62,13 @@ def open_alerts(connection: Connection, tenant_id: str) -> list[Alert]:
 
 
 def count_open(database: Database) -> dict[str, int]:
-    """Open alerts per tenant, of tenants that have any."""
+    """Open alerts per tenant, of tenants that have any and are not being removed."""
     with database.operator() as connection:
         rows = connection.execute(
             text(
-                "SELECT tenant_id, count(*) FROM ml.alerts WHERE resolved_at IS NULL"
-                " GROUP BY tenant_id ORDER BY tenant_id"
+                "SELECT a.tenant_id, count(*) FROM ml.alerts a JOIN crm.tenants t USING (tenant_id)"
+                " WHERE a.resolved_at IS NULL AND t.status <> 'removing'"
+                " GROUP BY a.tenant_id ORDER BY a.tenant_id"
             )
         )
         return {tenant_id: int(number) for tenant_id, number in rows}

@@ -35,7 +35,10 @@ _LEAD_TIMES = {
 
 # PostgreSQL knows times that no datetime holds. Rescoring a lead created at one fails and says so;
 # in bulk it would be read as another time.
-READABLE = "created_at BETWEEN '0001-01-02' AND '9999-12-30'"
+READABLE = (
+    "least(created_at, converted_at, closed_at) >= '0001-01-02'"
+    " AND greatest(created_at, converted_at, closed_at) <= '9999-12-30'"
+)
 
 
 def upsert(connection: Connection, tenant_id: str, table: str, frame: pl.DataFrame) -> int:

@@ -21,7 +21,8 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._engine = create_engine(url, pool_size=4, pool_pre_ping=True)
+        # Parameters name tenants and leads, and an error's text outlives them in logs.
+        self._engine = create_engine(url, pool_size=4, pool_pre_ping=True, hide_parameters=True)
 
     @contextmanager
     def tenant(self, tenant_id: str) -> Iterator[Connection]:

@@ -15,7 +15,8 @@ from warehouse.schema import audit_log, model_aliases, model_factors, models
 Alias = Literal["champion", "challenger"]
 
 
-# Two trainings that end at once get versions one after the other.
+# Two trainings that end at once get versions one after the other, and a base rate that found no
+# champion does not follow one.
 _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('ml.models'), hashtext(:tenant_id))")
 
 
@@ -94,6 +95,7 @@ def promote(
     connection: Connection, tenant_id: str, version: int, alias: Alias, *, actor: str, why: str
 ) -> None:
     """Let the alias name this version, with its entry in the audit log."""
+    connection.execute(_ONE_AT_A_TIME, {"tenant_id": tenant_id})
     statement = insert(model_aliases).values(tenant_id=tenant_id, alias=alias, version=version)
     connection.execute(
         statement.on_conflict_do_update(

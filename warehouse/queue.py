@@ -35,15 +35,22 @@ class Waiting:
 
 
 def waiting(database: Database) -> list[Waiting]:
-    """The active tenants with changes that are due. One look into an index for each tenant."""
+    """The active tenants with changes that are due."""
     with database.operator() as connection:
         return [Waiting(*row) for row in connection.execute(_WAITING)]
 
 
+# From tenant to tenant through the index, so that it costs what waits, however many tenants there
+# are and however long their queues.
 _WAITING = text(
-    "SELECT t.tenant_id, next.priority, oldest.changed_at,"
+    "WITH RECURSIVE queued AS ("
+    "  (SELECT tenant_id FROM crm.rescore_queue ORDER BY tenant_id LIMIT 1)"
+    "  UNION ALL SELECT (SELECT q.tenant_id FROM crm.rescore_queue q"
+    "   WHERE q.tenant_id > queued.tenant_id ORDER BY q.tenant_id LIMIT 1)"
+    "  FROM queued WHERE queued.tenant_id IS NOT NULL)"
+    " SELECT t.tenant_id, next.priority, oldest.changed_at,"
     " extract(epoch FROM clock_timestamp() - oldest.changed_at)::float8"
-    " FROM crm.tenants t"
+    " FROM queued JOIN crm.tenants t USING (tenant_id)"
     " CROSS JOIN LATERAL (SELECT priority FROM crm.rescore_queue q"
     "  WHERE q.tenant_id = t.tenant_id AND q.due_at <= clock_timestamp()"
     "  ORDER BY q.priority DESC, q.change_id LIMIT 1) next"
@@ -144,7 +151,7 @@ def finish_all(connection: Connection, tenant_id: str) -> int:
 
 _READABLE = (
     "AND lead_id NOT IN (SELECT lead_id FROM crm.leads WHERE tenant_id = :tenant_id"
-    f" AND NOT {crm.READABLE})"
+    f" AND NOT ({crm.READABLE}))"
 )
 
 

@@ -13,6 +13,9 @@ from warehouse.scoring import ChampionError, Champions, score_claimed
 
 # Leads of one transaction: some 0.3 s, in which no other tenant has its turn.
 _MOST = 2_000
+# A tenant's leads that fail one after the other until the tenant is what fails: without a bound a
+# million leads would be tried one by one.
+_MOST_FAILURES = 10
 # Seconds for which the order of the tenants is kept: looking anew costs some ms for 500 of them.
 _KEPT_S = 0.5
 
@@ -41,6 +44,7 @@ class Rescorer:
     # How many changes a tenant's next transaction takes: halved when one fails, so that a lead
     # that cannot be scored is soon alone, and doubled when one succeeds.
     _most: dict[str, int] = field(default_factory=dict)
+    _failures: dict[str, int] = field(default_factory=dict)
     _order: list[str] = field(default_factory=list)
     _looked_at: float = 0.0
 
@@ -85,6 +89,7 @@ class Rescorer:
                 leads = score_claimed(connection, tenant_id, claimed, self._champions, self.run_id)
             self.tally.leads += leads
             self._most[tenant_id] = min(2 * most, _MOST)
+            self._failures.pop(tenant_id, None)
         except TenantNotFoundError:
             return False
         except Exception as error:
@@ -97,9 +102,12 @@ class Rescorer:
     def _note_failure(self, tenant_id: str, claimed: queue.Claim, error: Exception) -> None:
         """Leave the claim to the next attempt: with fewer leads, or later."""
         self.tally.failed += 1
+        alone = len(claimed.change_ids) == 1
         self._most[tenant_id] = max(len(claimed.change_ids) // 2, 1)
+        failures = self._failures.get(tenant_id, 0) + alone
+        self._failures[tenant_id] = failures % _MOST_FAILURES
         with suppress(TenantNotFoundError), self.database.tenant(tenant_id) as connection:
-            if isinstance(error, ChampionError):
-                queue.fail_tenant(connection, tenant_id, str(error))
-            elif len(claimed.change_ids) == 1:
+            if isinstance(error, ChampionError) or failures == _MOST_FAILURES:
+                queue.fail_tenant(connection, tenant_id, in_one_line(error))
+            elif alone:
                 queue.fail_lead(connection, tenant_id, claimed, in_one_line(error))

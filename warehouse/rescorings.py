@@ -108,9 +108,10 @@ def reported(connection: Connection, tenant_id: str, report: Report) -> None:
 class Health:
     """How rescoring stands.
 
-    queued: changes in the queue. tenants: those that have any that are due. oldest_s: age of the
-    oldest change that is due, bulk loads left out, 0 without one. leads, p50_s, p95_s, max_s: of
-    the last hour's rescorings, seconds from a lead's oldest change to its score; None without any.
+    queued: changes in the queue, of active tenants. tenants: those that have any that are due.
+    oldest_s: age of the oldest change that is due, bulk loads left out, 0 without one. leads,
+    p50_s, p95_s, max_s: of the last hour's rescorings, seconds from a lead's oldest change to its
+    score; None without any.
     """
 
     queued: int
@@ -136,7 +137,8 @@ _HEALTH = text(
     "   - min(q.changed_at) FILTER (WHERE q.priority >= 0)), 0)::float8 AS oldest"
     "  FROM crm.rescore_queue q JOIN crm.tenants t USING (tenant_id)"
     "  WHERE q.due_at <= clock_timestamp() AND t.status = 'active')"
-    " SELECT (SELECT count(*) FROM crm.rescore_queue), due.tenants, due.oldest, count(s),"
+    " SELECT (SELECT count(*) FROM crm.rescore_queue q JOIN crm.tenants t USING (tenant_id)"
+    "  WHERE t.status = 'active'), due.tenants, due.oldest, count(s),"
     " percentile_cont(0.5) WITHIN GROUP (ORDER BY s),"
     " percentile_cont(0.95) WITHIN GROUP (ORDER BY s), max(s)::float8"
     " FROM due LEFT JOIN delay ON true GROUP BY due.tenants, due.oldest"

@@ -1,6 +1,7 @@
 """What is kept of the past and for how long; what is older goes."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, text
 
@@ -22,39 +23,57 @@ class Ages:
     alerts: int = 90
 
 
-def forget_scores(database: Database, ages: Ages) -> list[str]:
+def forget_scores(database: Database, oldest_served: datetime | None, ages: Ages) -> list[str]:
     """Drop the months of the history that are past their age; return their tables' names.
 
-    A month that a lead's present score lies in stays: that of a paused tenant.
+    oldest_served: when the oldest score that any lead has now was calculated; that of a paused
+        tenant may be old. Its month stays, and with it those after it.
+    Raises OperationalError when a month is in use for longer than 2 s.
     """
-    with database.operator() as connection:
-        return list(
-            connection.scalars(
-                text("SELECT ml.drop_history_before(now() - make_interval(days => :days))"),
-                {"days": ages.scores},
+    cutoff = datetime.now(UTC) - timedelta(days=ages.scores)
+    dropped: list[str] = []
+    while True:
+        with database.operator() as connection:
+            name = connection.scalar(
+                text("SELECT ml.drop_history_before(:cutoff)"),
+                {"cutoff": min(cutoff, oldest_served or cutoff)},
             )
-        )
+        if name is None:
+            return dropped
+        dropped.append(name)
+
+
+def oldest_served(connection: Connection, tenant_id: str) -> datetime | None:
+    """When the oldest of the tenant's present scores was calculated."""
+    found: datetime | None = connection.scalar(
+        text("SELECT min(calculated_at) FROM ml.lead_scores WHERE tenant_id = :tenant_id"),
+        {"tenant_id": tenant_id},
+    )
+    return found
 
 
 def forget(connection: Connection, tenant_id: str, ages: Ages) -> int:
     """Delete the tenant's rankings, rescorings and alerts that are past their age; return how
-    many rows. A ranking stays as long as a score refers to it."""
+    many rows. A ranking stays as long as a score may refer to it."""
     return sum(
-        connection.execute(text(statement), {"tenant_id": tenant_id, "days": days}).rowcount
+        connection.execute(text(statement), {"tenant_id": tenant_id, **days}).rowcount
         for statement, days in (
-            (_RANKINGS, ages.scores),
-            (_RESCORINGS, ages.rescorings),
-            (_ALERTS, ages.alerts),
+            (_RANKINGS, {}),
+            (_RESCORINGS, {"days": ages.rescorings}),
+            (_ALERTS, {"days": ages.alerts}),
         )
     )
 
 
 _OLD = "now() - make_interval(days => :days)"
+# A score refers to the last ranking before it, so none of those that are left refers to one before
+# the last before the first month that is left.
 _RANKINGS = (
-    "DELETE FROM ml.score_rankings r WHERE r.tenant_id = :tenant_id"
-    f" AND r.ranked_at < {_OLD}"
-    " AND NOT EXISTS (SELECT FROM ml.lead_score_history h"
-    "  WHERE h.tenant_id = r.tenant_id AND h.ranked_at = r.ranked_at)"
+    "DELETE FROM ml.score_rankings WHERE tenant_id = :tenant_id AND ranked_at <"
+    " (SELECT max(ranked_at) FROM ml.score_rankings WHERE tenant_id = :tenant_id AND ranked_at <"
+    "  (SELECT min(to_date(right(c.relname, 7), 'YYYY_MM')) - 1 FROM pg_inherits i"
+    "   JOIN pg_class c ON c.oid = i.inhrelid"
+    "   WHERE i.inhparent = 'ml.lead_score_history'::regclass))"
 )
 _RESCORINGS = (
     "DELETE FROM ml.rescorings WHERE tenant_id = :tenant_id"

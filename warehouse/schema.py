@@ -343,6 +343,7 @@ score_rankings = Table(
     Column("tenant_id", Text, primary_key=True),
     Column("ranked_at", DateTime(timezone=True), primary_key=True),
     Column("quantiles", ARRAY(Double), nullable=False),
+    Column("whole", Boolean, nullable=False, server_default="true"),
     schema="ml",
 )
 

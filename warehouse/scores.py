@@ -97,12 +97,20 @@ def write(connection: Connection, tenant_id: str, scores: pl.DataFrame, stamp: S
 
 
 def rank(
-    connection: Connection, tenant_id: str, ranked_at: datetime, quantiles: Sequence[float]
+    connection: Connection,
+    tenant_id: str,
+    ranked_at: datetime,
+    quantiles: Sequence[float],
+    *,
+    whole: bool = True,
 ) -> None:
-    """Store what percentiles are read from: ascending probabilities at equal shares of leads."""
+    """Store what percentiles are read from: ascending probabilities at equal shares of leads.
+
+    whole: whether these were all of the tenant's open leads.
+    """
     connection.execute(
         score_rankings.insert().values(
-            tenant_id=tenant_id, ranked_at=ranked_at, quantiles=list(quantiles)
+            tenant_id=tenant_id, ranked_at=ranked_at, quantiles=list(quantiles), whole=whole
         )
     )
 

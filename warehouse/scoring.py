@@ -185,7 +185,7 @@ def score_claimed(
         if ranked_at is None:
             ranked_at = as_of
             ranking = quantiles(block["probability"].to_numpy()).tolist()
-            scores.rank(connection, tenant_id, ranked_at, ranking)
+            scores.rank(connection, tenant_id, ranked_at, ranking, whole=False)
         stamp = scores.Stamp(version, as_of, as_of + LIFETIME, ranked_at, run_id)
         scores.write(connection, tenant_id, block, stamp)
     queue.finish(connection, tenant_id, claimed)

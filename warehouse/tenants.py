@@ -183,7 +183,8 @@ def not_ranked_since(database: Database, since: datetime) -> list[str]:
             text(
                 "SELECT t.tenant_id FROM crm.tenants t WHERE t.status = 'active'"
                 " AND NOT EXISTS (SELECT FROM ml.score_rankings r"
-                "  WHERE r.tenant_id = t.tenant_id AND r.ranked_at >= :since) ORDER BY 1"
+                "  WHERE r.tenant_id = t.tenant_id AND r.whole AND r.ranked_at >= :since)"
+                " ORDER BY 1"
             ),
             {"since": since},
         )
@@ -199,12 +200,14 @@ def _has_open_leads(database: Database, tenant_id: str) -> bool:
         return False
 
 
-# The features are saved before the model, and the ranking after the scores: a run that ended half
-# way has the one without the other.
+# The model is registered before the scores, and the ranking written after them: a run that ended
+# half way has the one without the other.
 _NEVER_RANKED_SINCE_TRAINING = text(
-    "SELECT t.tenant_id FROM crm.tenants t WHERE t.status = 'active' AND NOT EXISTS"
-    " (SELECT FROM ml.feature_sets f JOIN ml.score_rankings r USING (tenant_id)"
-    "  WHERE f.tenant_id = t.tenant_id AND r.ranked_at >= f.as_of) ORDER BY t.tenant_id"
+    "SELECT t.tenant_id FROM crm.tenants t WHERE t.status = 'active' AND coalesce("
+    " (SELECT max(r.ranked_at) FROM ml.score_rankings r"
+    "   WHERE r.tenant_id = t.tenant_id AND r.whole)"
+    " < (SELECT min(m.trained_at) FROM ml.models m"
+    "   WHERE m.tenant_id = t.tenant_id AND m.feature_set > 0), true) ORDER BY t.tenant_id"
 )
 _OPEN = text(
     "SELECT EXISTS (SELECT FROM crm.leads WHERE tenant_id = :tenant_id"
