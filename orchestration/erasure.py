@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +47,8 @@ def erase(found: Installation, tenant_id: str) -> Erased:
         # A tick that began before may still ask for a run, or write the tenant's name down.
         before = _ticks_under_way(found.settings.dagster_url)
         _await(lambda: not before & _ticks_under_way(found.settings.dagster_url))
-        erased = {"Dagster runs": _erase_runs(instance, tenant_id)}
+        logs = _erase_runs(instance, tenant_id)
+    erased = {"Dagster runs": len(logs)}
     erased["other rows in Dagster's storage"] = _erase_traces(found.settings.dagster_url, tenant_id)
     erased["lines of logs"] = _erase_lines(found.settings.home / "logs", tenant_id)
     MlflowTracking(
@@ -57,18 +58,27 @@ def erase(found: Installation, tenant_id: str) -> Erased:
     streams.Notes(found.settings.home).forget(tenant_id)
     to_do = removal.release_tenant(found.database, tenant_id)
     rows = tenants.erase(found.database, tenant_id, found.settings.owner_url)
+    # Again, for a run's process writes its last words after Dagster has noted its end.
+    _erase_folders(logs)
+    _erase_traces(found.settings.dagster_url, tenant_id)
     return Erased(erased | rows, to_do)
 
 
-def _erase_runs(instance: DagsterInstance, tenant_id: str) -> int:
-    """End and delete the tenant's runs with their events and logs."""
+def _erase_runs(instance: DagsterInstance, tenant_id: str) -> list[Path]:
+    """End and delete the tenant's runs with their events and logs; return where the logs were."""
     found = instance.get_runs(RunsFilter(tags={"dagster/partition": tenant_id}))
     for run in found:
         if not run.is_finished:
             _end(instance, run.run_id)
         instance.delete_run(run.run_id)
-        shutil.rmtree(_logs(instance, run.run_id), ignore_errors=True)
-    return len(found)
+    logs = [Path(instance.storage_directory()) / run.run_id for run in found]
+    _erase_folders(logs)
+    return logs
+
+
+def _erase_folders(folders: Sequence[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end(instance: DagsterInstance, run_id: str) -> None:
@@ -87,10 +97,6 @@ def _await(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.2)
-
-
-def _logs(instance: DagsterInstance, run_id: str) -> Path:
-    return Path(instance.storage_directory()) / run_id
 
 
 # What Dagster keeps beside runs and names a partition in: events without a run, summaries per

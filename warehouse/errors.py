@@ -13,7 +13,10 @@ class TenantNotFoundError(GalenaError):
 
 
 def in_one_line(error: BaseException) -> str:
-    """The error's kind and first line; of a database's error not the statement's parameters."""
+    """What a person can mend as it is said; of all else the kind and the first line, of a database's
+    error without the statement and its parameters."""
+    if isinstance(error, GalenaError):
+        return str(error)
     cause = getattr(error, "orig", None) or error
     lines = str(cause).strip().splitlines() or [""]
     return f"{type(cause).__name__}: {lines[0]}"
