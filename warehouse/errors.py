@@ -13,8 +13,8 @@ class TenantNotFoundError(GalenaError):
 
 
 def in_one_line(error: BaseException) -> str:
-    """What a person can mend as it is said; of all else the kind and the first line, of a database's
-    error without the statement and its parameters."""
+    """A GalenaError as it is; of any other the kind and the first line, of a database's without the
+    statement and its parameters."""
     if isinstance(error, GalenaError):
         return str(error)
     cause = getattr(error, "orig", None) or error
