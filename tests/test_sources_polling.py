@@ -41,7 +41,11 @@ MARIADB_SCHEMA = (
 @pytest.fixture(scope="module")
 def mariadb() -> Iterator[str]:
     """The URL of a MariaDB server's owner, on a socket in a temporary folder."""
-    server, installer = shutil.which("mariadbd"), shutil.which("mariadb-install-db")
+    # Debian puts the server where an ordinary user's PATH does not look.
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    server, installer = (
+        shutil.which(name, path=path) for name in ("mariadbd", "mariadb-install-db")
+    )
     if server is None or installer is None:
         pytest.skip("no MariaDB here (Debian's package mariadb-server)")
     # Not below pytest's folder, which only this user may enter, and short: a socket lies there.
