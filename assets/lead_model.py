@@ -3,7 +3,7 @@
 import base64
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataValue, asset
 
@@ -13,7 +13,6 @@ from resources.mlflow import UI_PORT, MlflowTracking
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from ml.model import Model
     from ml.training import HoldOut, Trained
     from warehouse.database import Database
     from warehouse.features import FeatureSet
@@ -36,21 +35,14 @@ def lead_model(
 
     tenant_id, database = context.partition_key, warehouse.database
     feature_set, trained = _train(context, database, tenant_id)
-    document = dumps(trained.model)
     with database.tenant(tenant_id) as connection:
         version = models.register(
             connection,
             tenant_id,
-            artifact=document,
-            factors=_factors(trained.model),
+            trained.model,
             feature_set=feature_set.feature_set,
-            stage=trained.model.evidence.stage,
-            outcomes=trained.model.evidence.outcomes,
-            base=trained.model.base,
-            horizon_days=trained.model.horizon_days,
             metrics=trained.report.to_json(),
             run_id=context.run.run_id,
-            trained_at=trained.model.trained_at,
         )
     hold_out = trained.report.hold_out
     pictures = _pictures(hold_out) if hold_out else {}
@@ -60,7 +52,7 @@ def lead_model(
         run_name=f"lead_model {version}",
         parameters={"stage": trained.model.evidence.stage, "rounds": trained.report.rounds},
         metrics=_figures(hold_out) if hold_out else {},
-        artifacts={"model.json": document, **pictures},
+        artifacts={"model.json": dumps(trained.model), **pictures},
         tags={"version": str(version), "feature_set": str(feature_set.feature_set)},
     )
     with database.tenant(tenant_id) as connection:
@@ -117,18 +109,6 @@ def _train(
         progress=lambda step, done: context.log.info(f"{done:.0%}: {step}"),
     )
     return feature_set, trained
-
-
-def _factors(model: "Model") -> list[dict[str, Any]]:
-    return [
-        {
-            "factor": factor.name,
-            "template": factor.template,
-            "shown": factor.shown,
-            "categories": list(factor.categories),
-        }
-        for factor in model.spec.factors
-    ]
 
 
 def _figures(hold_out: "HoldOut") -> dict[str, float]:

@@ -1,9 +1,7 @@
 """The jobs of the night: every open lead of every tenant scored anew, and the past forgotten."""
 
-import shutil
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dagster import (
@@ -138,8 +136,7 @@ def forget_runs(instance: DagsterInstance, now: datetime) -> int:
         while runs := instance.get_runs(old, limit=_RUNS_AT_A_TIME):
             for run in runs:
                 instance.delete_run(run.run_id)
-                folder = Path(instance.storage_directory()) / run.run_id
-                shutil.rmtree(folder, ignore_errors=True)
+                instance.compute_log_manager.delete_logs(prefix=[run.run_id])
             deleted += len(runs)
     return deleted
 

@@ -11,7 +11,6 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,11 +22,11 @@ import polars as pl
 from sqlalchemy import create_engine, make_url, text
 
 from benchmarks import plain_scoring
-from benchmarks.reporting import arguments, console, report
+from benchmarks.reporting import arguments, report, told
 from examples.simulator.bulk import open_leads
 from examples.simulator.crm import simulate
 from examples.simulator.profiles import ACME
-from ml import boosting, features, labels, model, scoring
+from ml import boosting, features, labels, scoring
 from ml.model import ConfidenceTable, Evidence, Model
 from ml.tables import Tables
 from warehouse import bulk, crm, models, scores, tenants
@@ -58,18 +57,18 @@ def main() -> None:
 def _run(urls: Urls, leads: int, given: Any) -> None:
     migrate(urls.owner)
     database = Database(urls.app)
-    with _told("training a model and loading the leads"):
+    with told("training a model and loading the leads"):
         booster = _booster()
         _load(database, leads)
         _register(database, booster)
-    with _told("a first scoring, so that there are scores to replace"):
+    with told("a first scoring, so that there are scores to replace"):
         _in_process(_score, urls)
-    with _told("ours"):
+    with told("ours"):
         ours = _in_process(_score, urls)
-    with _told("the limit"):
+    with told("the limit"):
         limit = _in_process(_limit, urls, booster.model_to_string())
     sample = leads // 10
-    with _told(f"the plain way on {sample:,} leads"):
+    with told(f"the plain way on {sample:,} leads"):
         plain = _in_process(_plain, urls, booster.model_to_string(), sample)
     plain_s = plain.seconds * leads / sample
     report(
@@ -235,26 +234,7 @@ def _register(database: Database, booster: lgb.Booster) -> None:
     )
     with database.tenant(TENANT) as connection:
         version = models.register(
-            connection,
-            TENANT,
-            artifact=model.dumps(served),
-            factors=[
-                {
-                    "factor": factor.name,
-                    "template": factor.template,
-                    "shown": factor.shown,
-                    "categories": list(factor.categories),
-                }
-                for factor in spec.factors
-            ],
-            feature_set=1,
-            stage="own_model",
-            outcomes=1,
-            base=served.base,
-            horizon_days=30,
-            metrics={},
-            run_id="benchmark",
-            trained_at=NOW,
+            connection, TENANT, served, feature_set=1, metrics={}, run_id="benchmark"
         )
         models.promote(connection, TENANT, version, "champion", actor="benchmark", why="benchmark")
 
@@ -265,14 +245,6 @@ def _load(database: Database, leads: int) -> None:
     with database.tenant(TENANT) as connection:
         crm.upsert(connection, TENANT, "leads", lead_rows)
         crm.upsert(connection, TENANT, "interactions", interactions)
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    began = time.perf_counter()
-    with console.status(what):
-        yield
-    console.print(f"[dim]{what}: {time.perf_counter() - began:.1f} s[/dim]")
 
 
 if __name__ == "__main__":

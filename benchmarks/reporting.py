@@ -1,9 +1,11 @@
-"""What every benchmark shares: its arguments, its table, its JSON."""
+"""What every benchmark shares: its arguments, what it tells meanwhile, its table, its JSON."""
 
 import argparse
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +29,15 @@ def arguments(description: str | None) -> Arguments:
     parser.add_argument("--quick", action="store_true", help="a small run that tries the code")
     parsed = parser.parse_args()
     return Arguments(parsed.json, parsed.quick)
+
+
+@contextmanager
+def told(what: str) -> Iterator[None]:
+    """Show what the body does while it does it, and then how long it took."""
+    began = time.perf_counter()
+    with console.status(what):
+        yield
+    console.print(f"[dim]{what}: {time.perf_counter() - began:.1f} s[/dim]")
 
 
 def report(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 import psutil
 from dagster import DagsterInstance
 
-from benchmarks.reporting import Arguments, arguments, console, report
+from benchmarks.reporting import Arguments, arguments, report, told
 from benchmarks.rescoring_installation import (
     BIG,
     await_true,
@@ -65,7 +65,7 @@ def main() -> None:
     given = arguments(__doc__)
     with tempfile.TemporaryDirectory(prefix="galena-rescoring-") as folder, _installed(folder) as f:
         tenant_ids = [f"t{n:03}" for n in range(TENANTS // 8 if given.quick else TENANTS)]
-        with _told(f"{len(tenant_ids)} tenants with a trained model and scores"):
+        with told(f"{len(tenant_ids)} tenants with a trained model and scores"):
             fill(f, tenant_ids, simulate(ACME, SEED, datetime.now(UTC)))
         leads = open_leads(warehouse_superuser(f))
         leads.pop(BIG)
@@ -116,7 +116,7 @@ class _Bench:
         """The cases alone, then those with a training beside."""
         port = services.free_port(_PORT)
         with galena_up(self.found.settings.home, port) as roots, self._observer(roots) as observer:
-            with _told("galena up, and its sensors know every tenant"):
+            with told("galena up, and its sensors know every tenant"):
                 await_true("Every tenant is a partition", self._knows_tenants, 120)
                 observer.await_quiet(MOST_S)
             idle_cores = observer.measure_idle()
@@ -126,7 +126,7 @@ class _Bench:
                 changes = cases[name]
                 with (
                     training_beside(self.instance, port),
-                    _told(f"ours, a training beside: {_words(name, changes)}"),
+                    told(f"ours, a training beside: {_words(name, changes)}"),
                 ):
                     beside[name] = observer.measure(changes, most_s=MOST_S, until_quiet=False)
                 observer.await_quiet(MOST_S)
@@ -144,7 +144,7 @@ class _Bench:
     def _each(self, way: str, cases: _Cases, observer: Observer) -> dict[str, Measured]:
         measured = {}
         for name, changes in cases.items():
-            with _told(f"{way}: {_words(name, changes)}"):
+            with told(f"{way}: {_words(name, changes)}"):
                 measured[name] = observer.measure(changes, most_s=MOST_S, until_quiet=True)
         return measured
 
@@ -222,14 +222,6 @@ def _figures(ours: Side, training: Side, plain: Side) -> dict[str, float]:
 def _cpu(found: Measured) -> float:
     assert found.cpu_s is not None
     return found.cpu_s
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    began = time.perf_counter()
-    with console.status(what):
-        yield
-    console.print(f"[dim]{what}: {time.perf_counter() - began:.1f} s[/dim]")
 
 
 if __name__ == "__main__":

@@ -142,31 +142,14 @@ def _train(database: Database, now: datetime) -> "Trained":
 
 
 def _register(database: Database, tenant_id: str, trained: "Trained") -> None:
-    from ml.model import dumps
-
-    model = trained.model
     with database.tenant(tenant_id) as connection:
         version = models.register(
             connection,
             tenant_id,
-            artifact=dumps(model),
-            factors=[
-                {
-                    "factor": factor.name,
-                    "template": factor.template,
-                    "shown": factor.shown,
-                    "categories": list(factor.categories),
-                }
-                for factor in model.spec.factors
-            ],
+            trained.model,
             feature_set=1,
-            stage=model.evidence.stage,
-            outcomes=model.evidence.outcomes,
-            base=model.base,
-            horizon_days=_HORIZON_DAYS,
             metrics=trained.report.to_json(),
             run_id=_RUN,
-            trained_at=model.trained_at,
         )
         models.promote(connection, tenant_id, version, "champion", actor=_RUN, why=_RUN)
 

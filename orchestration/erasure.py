@@ -47,8 +47,10 @@ def erase(found: Installation, tenant_id: str) -> Erased:
         # A tick that began before may still ask for a run, or write the tenant's name down.
         before = _ticks_under_way(found.settings.dagster_url)
         _await(lambda: not before & _ticks_under_way(found.settings.dagster_url))
-        logs = _erase_runs(instance, tenant_id)
-    erased = {"Dagster runs": len(logs)}
+        run_ids = _erase_runs(instance, tenant_id)
+    logs = Path(found.environment()["GALENA_DAGSTER_FILES"])
+    _erase_folders(logs, run_ids)
+    erased = {"Dagster runs": len(run_ids)}
     erased["other rows in Dagster's storage"] = _erase_traces(found.settings.dagster_url, tenant_id)
     erased["lines of logs"] = _erase_lines(found.settings.home / "logs", tenant_id)
     MlflowTracking(
@@ -59,26 +61,25 @@ def erase(found: Installation, tenant_id: str) -> Erased:
     to_do = removal.release_tenant(found.database, tenant_id)
     rows = tenants.erase(found.database, tenant_id, found.settings.owner_url)
     # Again, for a run's process writes its last words after Dagster has noted its end.
-    _erase_folders(logs)
+    _erase_folders(logs, run_ids)
     _erase_traces(found.settings.dagster_url, tenant_id)
     return Erased(erased | rows, to_do)
 
 
-def _erase_runs(instance: DagsterInstance, tenant_id: str) -> list[Path]:
-    """End and delete the tenant's runs with their events and logs; return where the logs were."""
+def _erase_runs(instance: DagsterInstance, tenant_id: str) -> list[str]:
+    """End and delete the tenant's runs with their events; return their ids."""
     found = instance.get_runs(RunsFilter(tags={"dagster/partition": tenant_id}))
     for run in found:
         if not run.is_finished:
             _end(instance, run.run_id)
         instance.delete_run(run.run_id)
-    logs = [Path(instance.storage_directory()) / run.run_id for run in found]
-    _erase_folders(logs)
-    return logs
+    return [run.run_id for run in found]
 
 
-def _erase_folders(folders: Sequence[Path]) -> None:
-    for folder in folders:
-        shutil.rmtree(folder, ignore_errors=True)
+def _erase_folders(logs: Path, run_ids: Sequence[str]) -> None:
+    """Delete what the runs' processes wrote, which stands there by run (dagster.yaml)."""
+    for run_id in run_ids:
+        shutil.rmtree(logs / run_id, ignore_errors=True)
 
 
 def _end(instance: DagsterInstance, run_id: str) -> None:

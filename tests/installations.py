@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, NullPool, create_engine, text
 
-from ml.model import Model, dumps
+from ml.model import Model
 from tests.test_scoring import MODEL
 from warehouse import crm, models, schema, tenants
 from warehouse.database import Database
@@ -134,18 +134,5 @@ def _register(connection: Connection, tenant_id: str, model: Model) -> None:
             spec=model.spec.to_json(), rows=0, converted=0, sha256="", run_id=FIRST,
         )
     )  # fmt: skip
-    factors = [
-        {
-            "factor": factor.name,
-            "template": factor.template,
-            "shown": factor.shown,
-            "categories": list(factor.categories),
-        }
-        for factor in model.spec.factors
-    ]
-    version = models.register(
-        connection, tenant_id, artifact=dumps(model), factors=factors, feature_set=1,
-        stage=model.evidence.stage, outcomes=model.evidence.outcomes, base=model.base,
-        horizon_days=model.horizon_days, metrics={}, run_id=FIRST, trained_at=model.trained_at,
-    )  # fmt: skip
+    version = models.register(connection, tenant_id, model, feature_set=1, metrics={}, run_id=FIRST)
     models.promote(connection, tenant_id, version, "champion", actor=FIRST, why="a test")

@@ -63,10 +63,12 @@ def test_a_removed_tenant_leaves_no_trace(found: Installation, urls: Urls) -> No
         assert rows_with(place, STAYS)
     assert files_with(files, GONE)
     stays = [rows_with(place, STAYS) for place in places]
+    assert len(list(files.glob("dagster/*/compute_logs"))) == 2
 
     erased = erasure.erase(found, GONE)
 
     assert erased.deleted["Dagster runs"] == 1
+    assert len(list(files.glob("dagster/*/compute_logs"))) == 1
     assert erased.deleted["crm.leads"] > 0
     assert erased.to_do == []
     for place, kept in zip(places, stays, strict=True):

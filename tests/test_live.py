@@ -18,7 +18,7 @@ from sqlalchemy import text
 
 from examples import bank
 from examples.simulator import PROFILES, Change, live_events, simulate
-from ml.model import ConfidenceTable, Evidence, Model, dumps
+from ml.model import ConfidenceTable, Evidence, Model
 from ml.spec import Column, FeatureSpec
 from ml.tables import Tables
 from orchestration import rescored, samples
@@ -26,7 +26,7 @@ from orchestration.live import Feed
 from orchestration.rescored import Rescored
 from orchestration.samples import Sample, simulated
 from orchestration.streams import Note, Notes, Stream
-from tests.test_score_history import inputs
+from tests.score_history.past import inputs
 from tests.test_tables import train
 from warehouse import crm, models, tenants
 from warehouse.database import Database
@@ -243,26 +243,7 @@ def serve(database: Database, tenant_id: str) -> None:
     model = Model(spec, tables, confidence, Evidence("own_model", 2000, 600), NOW, 30)
     with database.tenant(tenant_id) as connection:
         version = models.register(
-            connection,
-            tenant_id,
-            artifact=dumps(model),
-            factors=[
-                {
-                    "factor": factor.name,
-                    "template": factor.template,
-                    "shown": factor.shown,
-                    "categories": list(factor.categories),
-                }
-                for factor in spec.factors
-            ],
-            feature_set=1,
-            stage="own_model",
-            outcomes=2000,
-            base=model.base,
-            horizon_days=30,
-            metrics={},
-            run_id="training",
-            trained_at=NOW,
+            connection, tenant_id, model, feature_set=1, metrics={}, run_id="training"
         )
         models.promote(connection, tenant_id, version, "champion", actor="test", why="it serves")
 

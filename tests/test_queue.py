@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from tests import counting_model
+from tests.installations import await_true
 from warehouse import alerts, models, queue, rescorings, scores, tenants
 from warehouse.database import Database
 from warehouse.embedded import Urls
@@ -495,22 +496,28 @@ def test_a_trained_model_is_not_followed_by_the_base_rate(both: Database) -> Non
     tenants.add(both, "new")
     with both.tenant("new") as connection:
         _lead(connection, "new", "1")
-    registered, promoted = threading.Event(), threading.Event()
-
-    def train() -> None:
-        with both.tenant("new") as training:
-            counting_model.serve(training, "new", feature_set=1)
-            registered.set()
-            time.sleep(0.5)
-        promoted.set()
-
-    thread = threading.Thread(target=train)
-    thread.start()
-    registered.wait()
-    _drain(both)
-    thread.join()
-    assert promoted.is_set()
+    with both.tenant("new") as training:
+        trained = counting_model.register(training, "new", feature_set=1)
+    scorer = threading.Thread(target=_drain, args=(both,))
+    with both.tenant("new") as training:
+        models.promote(training, "new", trained, "champion", actor="test", why="trained")
+        scorer.start()
+        await_true("the scorer waits for the training", lambda: _waits(both))
+    scorer.join()
     with both.tenant("new") as connection:
         champion = models.champion(connection, "new")
     assert champion is not None
-    assert champion.feature_set == 1
+    assert champion.version == trained
+    assert (_queued(both, "new"), _scored(both, "new")) == ([], {"1": 0})
+
+
+def _waits(database: Database) -> bool:
+    """Whether some transaction waits for another one."""
+    with database.tenant(ACME) as connection:
+        waiting = connection.scalars(
+            text(
+                "SELECT pid FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+            )
+        )
+        return bool(waiting.all())

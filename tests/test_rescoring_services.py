@@ -1,18 +1,15 @@
 """Faults while changed leads are rescored by a whole `galena up`, which recovers by itself."""
 
 import os
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from dagster import DagsterRunStatus, RunsFilter
-from sqlalchemy import make_url, text
+from sqlalchemy import text
 
 from assets.rescoring import rescore_changed_leads
 from orchestration import runs
@@ -24,13 +21,13 @@ from tests.installations import (
     lead_ids,
 )
 from tests.rescored import assert_goes_on
+from tests.running import GALENA, Up, alive, environment, superuser, temporary_home
 from tests.test_erasure import files_with, rows_with
 from warehouse.database import Database
 from warehouse.embedded import EmbeddedPostgres
 from warehouse.migrate import migrate
 from warehouse.settings import Settings
 
-GALENA = [str(Path(sys.executable).with_name("galena"))]
 LEADS = 40
 GONE = "numbat-marker"
 TENANTS = ("one", "two", GONE)
@@ -40,64 +37,10 @@ TIMES = 30
 ENDED = (lead_ids(LEADS)[-9:-6], lead_ids(LEADS)[-6:-3], lead_ids(LEADS)[-3:])
 
 
-class Up:
-    """A running `galena up` of the folder, and the processes that it started."""
-
-    def __init__(self, home: Path) -> None:
-        # Beside the folder, in which a tenant that was removed must not be named.
-        self._output = home.with_suffix(".out")
-        with self._output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [*GALENA, "up", "--port", "3460"],
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=_environment(home),
-                start_new_session=True,
-            )
-
-    @property
-    def output(self) -> str:
-        return self._output.read_text()
-
-    def await_output(self, words: str) -> None:
-        await_true(
-            words, lambda: words in self.output or self.process.poll() is not None, seconds=180
-        )
-        assert words in self.output, self.output
-
-    def part(self, *words: str) -> psutil.Process:
-        """The process whose command has these words."""
-        (found,) = (
-            process
-            for process in psutil.Process(self.process.pid).children()
-            if set(words) <= set(process.cmdline())
-        )
-        return found
-
-    def run(self) -> psutil.Process:
-        """The process of the run that is under way, which the code server started."""
-        (found,) = (
-            process
-            for process in self.part("api", "grpc").children(recursive=True)
-            if any("spawn_main" in word for word in process.cmdline())
-        )
-        return found
-
-    def end(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(PATIENCE_SECONDS)
-
-
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A folder with a short path: a socket's path must be short."""
-    folder = Path(tempfile.mkdtemp(prefix="galena-faults-", dir="/tmp"))
-    yield folder
-    for process in _alive(folder):
-        process.kill()
-    EmbeddedPostgres(folder).stop()
-    shutil.rmtree(folder)
-    folder.with_suffix(".out").unlink(missing_ok=True)
+    with temporary_home() as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +50,7 @@ def changing(home: Path) -> Iterator[Changing]:
     server.start()
     migrate(server.urls.owner)
     database = Database(server.urls.app)
-    made = Changing(database, _superuser(home, "galena"))
+    made = Changing(database, superuser(home, "galena"))
     for tenant_id in TENANTS:
         made.add_tenant(tenant_id, LEADS)
     settings = Settings.from_environment({"GALENA_HOME": str(home)})
@@ -123,10 +66,9 @@ def up(home: Path, changing: Changing) -> Iterator[Up]:
     """`galena up`, that was down for an hour in which leads changed."""
     for tenant_id in TENANTS:
         _change_for_an_hour(changing, tenant_id)
-    running = Up(home)
+    running = Up(home, "--port", "3460")
     yield running
-    running.process.kill()
-    running.process.wait()
+    running.kill()
 
 
 def _change_for_an_hour(changing: Changing, tenant_id: str) -> None:
@@ -221,7 +163,7 @@ def test_a_tenant_removed_in_a_transaction(home: Path, up: Up, changing: Changin
             changing.touch(tenant_id, lead_ids(LEADS))
         removal = subprocess.Popen(
             [*GALENA, "tenant", "remove", GONE, "--yes"],
-            env=_environment(home),
+            env=environment(home),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
@@ -235,12 +177,12 @@ def test_a_tenant_removed_in_a_transaction(home: Path, up: Up, changing: Changin
         run_id=run_id,
     ) == [(tenant_id,) for tenant_id in changing.tenant_ids], "the run went on with the others"
     traces = {
-        name: rows_with(_superuser(home, name), GONE) for name in ("galena", "dagster", "mlflow")
+        name: rows_with(superuser(home, name), GONE) for name in ("galena", "dagster", "mlflow")
     }
     assert traces == {"galena": {}, "dagster": {}, "mlflow": {}}
     assert files_with(home, GONE) == []
     assert up.end() == 0
-    assert _alive(home) == []
+    assert alive(home) == []
 
 
 def _touch_all(changing: Changing) -> None:
@@ -277,25 +219,3 @@ def _waits_for(changing: Changing, tenant_id: str) -> bool:
         " AND query LIKE '%FROM crm.tenants%FOR UPDATE%' AND datname = current_database()"
     )
     return bool(removing and waits)
-
-
-def _superuser(home: Path, database: str) -> str:
-    url = make_url(EmbeddedPostgres(home).urls.superuser)
-    return url.set(database=database).render_as_string(hide_password=False)
-
-
-def _environment(home: Path) -> dict[str, str]:
-    others = {name: value for name, value in os.environ.items() if not name.startswith("GALENA")}
-    return {**others, "GALENA_HOME": str(home), "COLUMNS": "200"}
-
-
-def _alive(home: Path) -> list[psutil.Process]:
-    """The processes of the installation: all inherit its GALENA_HOME."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("GALENA_HOME") == str(home):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return [process for process in found if process.status() != psutil.STATUS_ZOMBIE]

@@ -1,5 +1,6 @@
 """Writing and reading records, feature sets and models on a real PostgreSQL."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, text
 
+from ml.model import dumps
+from tests import counting_model
 from warehouse import crm, features, models, scores, tenants
 from warehouse.database import Database, literal
 from warehouse.embedded import Urls
@@ -218,7 +221,7 @@ def test_feature_sets_keep_what_models_were_trained_on(acme: Database) -> None:
                 )
             )
             if number == 0:
-                _register(connection, feature_set=1)
+                counting_model.register(connection, "acme", feature_set=1)
     with acme.tenant("acme") as connection:
         assert features.newest(connection, "acme") == saved[-1]
     with acme.reader("acme") as reader:
@@ -228,32 +231,17 @@ def test_feature_sets_keep_what_models_were_trained_on(acme: Database) -> None:
     assert len({found.sha256 for found in saved}) == 3
 
 
-def _register(connection: Any, feature_set: int = 1, artifact: bytes = b"{}") -> int:
-    return models.register(
-        connection,
-        "acme",
-        artifact=artifact,
-        factors=[{"factor": "a", "template": "a: {value}", "shown": 0, "categories": []}],
-        feature_set=feature_set,
-        stage="own_model",
-        outcomes=10,
-        base=-1.0,
-        horizon_days=30,
-        metrics={},
-        run_id="run",
-        trained_at=JUNE,
-    )
-
-
 def test_promotion_is_one_row_and_its_audit(acme: Database) -> None:
+    other = replace(counting_model.MODEL, horizon_days=60)
     with acme.tenant("acme") as connection:
         assert models.champion(connection, "acme") is None
-        first, second = _register(connection), _register(connection, artifact=b"[]")
+        first = counting_model.register(connection, "acme")
+        second = models.register(connection, "acme", other, feature_set=1, metrics={}, run_id="run")
         for version in (first, second, first):
             models.promote(connection, "acme", version, "champion", actor="me", why="so")
     with acme.tenant("acme") as connection:
         champion = models.champion(connection, "acme")
-        assert models.artifact(connection, "acme", second) == b"[]"
+        assert models.artifact(connection, "acme", second) == dumps(other)
         audited = connection.execute(
             text("SELECT action, (details ->> 'version')::int FROM ml.audit_log ORDER BY entry_id")
         ).all()
@@ -264,7 +252,7 @@ def test_promotion_is_one_row_and_its_audit(acme: Database) -> None:
 
 def test_bytes_that_changed_do_not_serve(acme: Database) -> None:
     with acme.tenant("acme") as connection:
-        models.promote(connection, "acme", _register(connection), "champion", actor="", why="")
+        counting_model.serve(connection, "acme")
         connection.execute(text("UPDATE ml.models SET artifact = 'tampered'"))
         with pytest.raises(GalenaError, match="sha256 differs"):
             models.artifact(connection, "acme", 1)
@@ -274,7 +262,7 @@ def test_bytes_that_changed_do_not_serve(acme: Database) -> None:
 
 def test_history_is_partitioned_by_month(acme: Database) -> None:
     with acme.tenant("acme") as connection:
-        _register(connection)
+        counting_model.register(connection, "acme")
     for month, day in ((6, 30), (7, 1), (7, 2)):
         at = datetime(2026, month, day, tzinfo=UTC)
         with acme.tenant("acme") as connection:

@@ -1,7 +1,7 @@
 """The registry that serving trusts: model versions, the bytes that serve, and which one does."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from ml.model import Model, dumps
 from warehouse.errors import GalenaError
 from warehouse.schema import audit_log, model_aliases, model_factors, models
 
@@ -37,23 +38,15 @@ class ModelVersion:
 def register(
     connection: Connection,
     tenant_id: str,
+    model: Model,
     *,
-    artifact: bytes,
-    factors: Sequence[Mapping[str, Any]],
     feature_set: int,
-    stage: str,
-    outcomes: int,
-    base: float,
-    horizon_days: int,
     metrics: Mapping[str, Any],
     run_id: str,
-    trained_at: datetime,
 ) -> int:
-    """Store a trained model and return its version, counted from 1 per tenant.
-
-    artifact: the model's document. factors: factor, template, shown and categories of each of its
-    factors, in the order of its contributions. base: its log-odds before any reason.
-    """
+    """Store a trained model, and the words of its factors for the database's own reasons; return
+    its version, counted from 1 per tenant. feature_set: that it learnt from, 0 for none."""
+    document = dumps(model)
     connection.execute(_ONE_AT_A_TIME, {"tenant_id": tenant_id})
     mine = models.c.tenant_id == tenant_id
     version: int = (connection.scalar(select(func.max(models.c.version)).where(mine)) or 0) + 1
@@ -62,23 +55,30 @@ def register(
             tenant_id=tenant_id,
             version=version,
             feature_set=feature_set,
-            stage=stage,
-            outcomes=outcomes,
-            base=base,
-            horizon_days=horizon_days,
+            stage=model.evidence.stage,
+            outcomes=model.evidence.outcomes,
+            base=model.base,
+            horizon_days=model.horizon_days,
             metrics=metrics,
-            artifact=artifact,
-            sha256=hashlib.sha256(artifact).hexdigest(),
+            artifact=document,
+            sha256=hashlib.sha256(document).hexdigest(),
             run_id=run_id,
-            trained_at=trained_at,
+            trained_at=model.trained_at,
         )
     )
-    if factors:
-        keyed = [
-            {"tenant_id": tenant_id, "version": version, "position": position, **factor}
-            for position, factor in enumerate(factors)
-        ]
-        connection.execute(model_factors.insert(), keyed)
+    factors = [
+        {
+            "tenant_id": tenant_id,
+            "version": version,
+            "position": position,
+            "factor": factor.name,
+            "template": factor.template,
+            "shown": factor.shown,
+            "categories": list(factor.categories),
+        }
+        for position, factor in enumerate(model.spec.factors)
+    ]
+    connection.execute(model_factors.insert(), factors)
     return version
 
 

@@ -6,8 +6,8 @@ in the transaction that writes the scores: a crash leaves them, and a change tha
 simply a later row.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -133,20 +133,21 @@ def finish(connection: Connection, tenant_id: str, claimed: Claim) -> None:
     _forget_failures(connection, tenant_id, [*claimed.lead_ids, _WHOLE_TENANT])
 
 
-def finish_all(connection: Connection, tenant_id: str) -> int:
-    """Delete all changes that are visible now, for a scoring of all leads that reads after this;
-    return their number. Failures are forgotten: that scoring includes their leads, but for those
-    that it cannot read, whose changes stay."""
-    deleted = connection.execute(
+def finish_all(connection: Connection, tenant_id: str) -> None:
+    """Delete all changes that are visible now, for a scoring of all leads that reads after this.
+
+    Failures are forgotten: that scoring includes their leads, but for those that it cannot read,
+    whose changes stay.
+    """
+    connection.execute(
         text(f"DELETE FROM crm.rescore_queue WHERE tenant_id = :tenant_id {_READABLE}"),
         {"tenant_id": tenant_id},
-    ).rowcount
+    )
     failed = connection.scalars(
         text(f"SELECT lead_id FROM crm.rescore_failures WHERE tenant_id = :tenant_id {_READABLE}"),
         {"tenant_id": tenant_id},
     )
     _forget_failures(connection, tenant_id, failed.all())
-    return deleted
 
 
 _READABLE = (
@@ -177,11 +178,11 @@ def _forget_failures(connection: Connection, tenant_id: str, lead_ids: Sequence[
         alerts.resolve(connection, tenant_id, _ALERT, forgotten)
 
 
-def fail_lead(connection: Connection, tenant_id: str, claimed: Claim, reason: str) -> bool:
+def fail_lead(connection: Connection, tenant_id: str, claimed: Claim, reason: str) -> None:
     """Note that the one lead of this claim could not be scored: its changes are due again later.
 
     After MOST_ATTEMPTS the claimed changes are set aside with an alert, until the lead changes
-    again; True then.
+    again.
     """
     (lead_id,) = claimed.lead_ids
     attempts = _count_failure(connection, tenant_id, lead_id, reason)
@@ -194,24 +195,21 @@ def fail_lead(connection: Connection, tenant_id: str, claimed: Claim, reason: st
             ),
             {"tenant_id": tenant_id, "lead_id": lead_id, "seconds": _BACKOFF[attempts - 1]},
         )
-        return False
+        return
     # These and no others: a change that came meanwhile may have mended the lead.
     _delete(connection, tenant_id, claimed)
     message = f"Lead {lead_id} could not be scored in {attempts} attempts: {reason}"
     alerts.raise_alert(connection, tenant_id, _ALERT, lead_id, message)
-    return True
 
 
-def fail_tenant(connection: Connection, tenant_id: str, reason: str) -> bool:
+def fail_tenant(connection: Connection, tenant_id: str, reason: str) -> None:
     """Note that none of the tenant's leads can be scored: it is its turn again later, or, after
-    MOST_ATTEMPTS, when a scoring of all its leads has succeeded or retry() was called; True then.
-    Its changes stay in the queue."""
+    MOST_ATTEMPTS, with an alert, when a scoring of all its leads has succeeded or retry() was
+    called. Its changes stay in the queue."""
     attempts = _count_failure(connection, tenant_id, _WHOLE_TENANT, reason)
-    if attempts < MOST_ATTEMPTS:
-        return False
-    message = f"No lead of the tenant could be scored in {attempts} attempts: {reason}"
-    alerts.raise_alert(connection, tenant_id, _ALERT, _WHOLE_TENANT, message)
-    return True
+    if attempts >= MOST_ATTEMPTS:
+        message = f"No lead of the tenant could be scored in {attempts} attempts: {reason}"
+        alerts.raise_alert(connection, tenant_id, _ALERT, _WHOLE_TENANT, message)
 
 
 def _count_failure(connection: Connection, tenant_id: str, lead_id: str, reason: str) -> int:
@@ -264,15 +262,13 @@ def retry(connection: Connection, tenant_id: str) -> int:
     return len(leads)
 
 
-@contextmanager
-def lane(database: Database) -> Iterator[Connection | None]:
+def lane(database: Database) -> AbstractContextManager[Connection | None]:
     """Be the one rescoring run in flight; None when another is.
 
     The lock goes with its connection, which the caller may ask whether it is still there: it ends
     with the process, however that ends.
     """
-    with database.alone(_LANE) as connection:
-        yield connection
+    return database.alone(_LANE)
 
 
 def lane_is_taken(database: Database) -> bool:

@@ -46,6 +46,12 @@ def _now(name: str) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=False, server_default=func.now())
 
 
+def _written(name: str) -> Column[object]:
+    """When the row is written, where `_now` is when its transaction began."""
+    default = func.clock_timestamp()
+    return Column(name, DateTime(timezone=True), nullable=False, server_default=default)
+
+
 def _json(name: str) -> Column[object]:
     return Column(name, JSONB, nullable=False, server_default=text("'{}'::jsonb"))
 
@@ -163,18 +169,8 @@ rescore_queue = Table(
     Column("lead_id", Text, nullable=False),
     Column("bucket", SmallInteger, Computed("(hashtext(lead_id) & 7)::smallint"), nullable=False),
     Column("priority", SmallInteger, nullable=False),
-    Column(
-        "changed_at",
-        DateTime(timezone=True),
-        nullable=False,
-        server_default=func.clock_timestamp(),
-    ),
-    Column(
-        "due_at",
-        DateTime(timezone=True),
-        nullable=False,
-        server_default=func.clock_timestamp(),
-    ),
+    _written("changed_at"),
+    _written("due_at"),
     Index(
         "rescore_queue_tenant_id_priority_change_id_idx",
         "tenant_id",
@@ -191,9 +187,7 @@ rescore_failures = Table(
     Column("lead_id", Text, primary_key=True),
     Column("attempts", Integer, nullable=False),
     Column("reason", Text, nullable=False),
-    Column(
-        "failed_at", DateTime(timezone=True), nullable=False, server_default=func.clock_timestamp()
-    ),
+    _written("failed_at"),
     _time("retry_at", nullable=True),
     schema="crm",
 )

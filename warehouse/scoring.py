@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from ml import features, scoring, training
 from ml.interactions import LOOKBACK_DAYS
 from ml.labels import snapshots
-from ml.model import Model, dumps, loads
+from ml.model import Model, loads
 from ml.ranking import quantiles
 from warehouse import crm, models, queue, rescorings, scores, tenants
 from warehouse.database import Database
@@ -86,16 +86,10 @@ def _promote_base_rate(
     version = models.register(
         connection,
         tenant_id,
-        artifact=dumps(trained.model),
-        factors=[],
+        trained.model,
         feature_set=0,
-        stage="base_rate",
-        outcomes=trained.model.evidence.outcomes,
-        base=trained.model.base,
-        horizon_days=horizon_days,
         metrics=trained.report.to_json(),
         run_id=run_id,
-        trained_at=now,
     )
     # A training may have registered and promoted its version while this waited for its turn.
     serving = models.champion_version(connection, tenant_id)

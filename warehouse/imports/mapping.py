@@ -203,15 +203,19 @@ MODELS: dict[str, type[Mapping]] = {
 
 def load_mapping(path: Path) -> Mapping:
     """Read a mapping file. Raises GalenaError, naming the key, if it cannot be used."""
+    return parse_mapping(read_yaml(path), path.name)
+
+
+def read_yaml(path: Path) -> Any:
+    """The document in a mapping file. Raises GalenaError if it cannot be read or is no YAML."""
     try:
         # Every scalar a string: to YAML the values yes and no, common as outcomes, are booleans.
-        document = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
+        return yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
     except OSError as error:
         raise GalenaError(f"{path} cannot be read: {error.strerror}: check the path.") from error
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise GalenaError(f"{path.name} is no YAML: {reason}.") from error
-    return parse_mapping(document, path.name)
 
 
 def parse_mapping(document: Any, name: str) -> Mapping:

@@ -7,10 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from warehouse.errors import GalenaError
-from warehouse.imports.mapping import Mapping, parse_mapping
+from warehouse.imports.mapping import Mapping, parse_mapping, read_yaml
 
 _KEYS = ("tables", "overlap_minutes", "reconcile_hours")
 _OVERLAP_MINUTES = 5.0
@@ -58,15 +56,7 @@ class SourceMapping:
 
 def load_source_mapping(path: Path) -> SourceMapping:
     """Read a mapping file. Raises GalenaError, naming field, value and expectation."""
-    try:
-        # Every scalar a string, as in the mapping files of imports: to YAML, no is a boolean.
-        document = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)
-    except OSError as error:
-        raise GalenaError(f"{path} cannot be read: {error.strerror}: check the path.") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise GalenaError(f"{path.name} is no YAML: {reason}.") from error
-    return parse_source_mapping(document, path.name)
+    return parse_source_mapping(read_yaml(path), path.name)
 
 
 def parse_source_mapping(document: Any, name: str) -> SourceMapping:
