@@ -32,10 +32,15 @@ _BLOCK = 100_000
 def lead_features(context: AssetExecutionContext, warehouse: Warehouse) -> MaterializeResult[None]:
     """Each past lead at up to four moments of its open time: what was known then, and whether it
     converted within the tenant's horizon of it."""
+    return build_features(warehouse, context.partition_key, context.run.run_id)
+
+
+def build_features(warehouse: Warehouse, tenant_id: str, run_id: str) -> MaterializeResult[None]:
+    """Build and store the tenant's feature set as of now."""
     from warehouse import features as feature_sets
     from warehouse import tenants
 
-    tenant_id, as_of = context.partition_key, datetime.now(UTC)
+    as_of = datetime.now(UTC)
     with warehouse.database.tenant(tenant_id) as connection:
         horizon_days = tenants.find(connection).horizon_days
     with warehouse.database.reader(tenant_id) as reader:
@@ -48,7 +53,7 @@ def lead_features(context: AssetExecutionContext, warehouse: Warehouse) -> Mater
             spec=spec.to_json(),
             as_of=as_of,
             horizon_days=horizon_days,
-            run_id=context.run.run_id,
+            run_id=run_id,
         )
     return MaterializeResult(
         metadata={

@@ -1,21 +1,32 @@
 """A tenant's lead scoring model: trained, registered, recorded in MLflow, promoted."""
 
-import base64
-from dataclasses import asdict
+import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from dagster import AssetExecutionContext, Failure, MaterializeResult, MetadataValue, asset
+from dagster import AssetExecutionContext, DagsterRun, Failure, MaterializeResult, asset
 
 from assets.lead_features import lead_features
 from assets.partitions import tenant_partitions
-from resources.mlflow import UI_PORT, MlflowTracking
+from resources.mlflow import MlflowTracking
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from ml.training import HoldOut, Trained
+    from collections.abc import Callable
+
+    from ml.algorithm import Algorithm
+    from ml.settings import TrainingSettings
+    from ml.training import Search, Trained
     from warehouse.database import Database
     from warehouse.features import FeatureSet
+    from warehouse.training_recording import Recording
+
+
+class RunContext(Protocol):
+    """What a training needs of the context of an asset or an op."""
+
+    @property
+    def run(self) -> DagsterRun: ...
 
 
 @asset(
@@ -28,108 +39,148 @@ if TYPE_CHECKING:
 def lead_model(
     context: AssetExecutionContext, warehouse: Warehouse, mlflow: MlflowTracking
 ) -> MaterializeResult[None]:
-    """A calibrated sum of tables learnt from the newest feature set, with its figures on the
-    newest outcomes, which it did not see."""
-    from ml.model import dumps
+    """The model that is best on outcomes it did not see, or the base rate where none is better than
+    it; with its figures, what the leakage audit found, and figures by group."""
+    return train_tenant(context, warehouse, mlflow, context.partition_key)
+
+
+def train_tenant(
+    context: RunContext, warehouse: Warehouse, mlflow: MlflowTracking, tenant_id: str
+) -> MaterializeResult[None]:
+    """Train, register, record and promote; the training's job tells how far it is."""
+    from assets import model_record
     from warehouse import models
+    from warehouse.training_jobs import RUN_TAG
+    from warehouse.training_recording import recorded
 
-    tenant_id, database = context.partition_key, warehouse.database
-    feature_set, trained = _train(context, database, tenant_id)
-    with database.tenant(tenant_id) as connection:
-        version = models.register(
-            connection,
-            tenant_id,
-            trained.model,
-            feature_set=feature_set.feature_set,
-            metrics=trained.report.to_json(),
-            run_id=context.run.run_id,
+    database, run_id = warehouse.database, context.run.run_id
+    asked_by = context.run.tags.get(RUN_TAG)
+    with recorded(database, tenant_id, run_id=run_id, job_id=asked_by) as job:
+        feature_set, settings, trained = _trained(database, tenant_id, job)
+        with database.tenant(tenant_id) as connection:
+            version = models.register(
+                connection,
+                tenant_id,
+                trained.model,
+                feature_set=feature_set.feature_set,
+                metrics=trained.report.to_json(),
+                run_id=run_id,
+            )
+            job.registers(
+                connection,
+                version,
+                algorithm=trained.report.algorithm,
+                hyperparameters=trained.report.hyperparameters,
+                metrics=model_record.figures(trained.report),
+            )
+        recorded_in = model_record.in_mlflow(
+            mlflow, tenant_id, context.run, version, feature_set, settings, trained
         )
-    hold_out = trained.report.hold_out
-    pictures = _pictures(hold_out) if hold_out else {}
-    recorded = mlflow.log_training(
-        tenant_id,
-        dagster_run=context.run,
-        run_name=f"lead_model {version}",
-        parameters={"stage": trained.model.evidence.stage, "rounds": trained.report.rounds},
-        metrics=_figures(hold_out) if hold_out else {},
-        artifacts={"model.json": dumps(trained.model), **pictures},
-        tags={"version": str(version), "feature_set": str(feature_set.feature_set)},
-    )
-    with database.tenant(tenant_id) as connection:
-        models.link_mlflow(connection, tenant_id, version, recorded.run_id)
-        actor = f"run {context.run.run_id}"
-        models.promote(connection, tenant_id, version, "champion", actor=actor, why="trained")
-    mlflow.set_alias(tenant_id, "champion", recorded.run_id)
+        with database.tenant(tenant_id) as connection:
+            models.link_mlflow(connection, tenant_id, version, recorded_in.run_id)
+            if job.request.promote:
+                models.promote(
+                    connection, tenant_id, version, "champion", actor=f"run {run_id}", why="trained"
+                )
+        if job.request.promote:
+            mlflow.set_alias(tenant_id, "champion", recorded_in.run_id)
+        model_record.raise_alarms(database, tenant_id, trained.report)
     return MaterializeResult(
-        metadata={
-            "model version": version,
-            "stage": trained.model.evidence.stage,
-            "outcomes": trained.model.evidence.outcomes,
-            **({"lacking": trained.report.lacking} if trained.report.lacking else {}),
-            **(_figures(hold_out) if hold_out else {}),
-            **{name: _picture(png) for name, png in pictures.items()},
-            "trees": trained.report.rounds,
-            "feature set": feature_set.feature_set,
-            "feature set made by": MetadataValue.dagster_run(feature_set.run_id),
-            "mlflow run id": recorded.run_id,
-            # Answers while `galena up --mlflow` runs, unless another program has its port.
-            "mlflow run": MetadataValue.url(
-                f"http://127.0.0.1:{UI_PORT}/#/experiments/{recorded.experiment_id}"
-                f"/runs/{recorded.run_id}"
-            ),
-        }
+        metadata=model_record.metadata(version, feature_set, trained, recorded_in)
     )
 
 
-def _train(
-    context: AssetExecutionContext, database: "Database", tenant_id: str
-) -> "tuple[FeatureSet, Trained]":
-    import numpy as np
-
+def _trained(
+    database: "Database", tenant_id: str, job: "Recording"
+) -> "tuple[FeatureSet, TrainingSettings, Trained]":
     from ml import training
+    from ml.history import History
     from ml.spec import FeatureSpec
-    from warehouse import features
+    from warehouse import attribute_writes, features, pooled_models, training_settings
 
     with database.tenant(tenant_id) as connection:
-        feature_set = features.newest(connection, tenant_id)
+        feature_set = features.find(connection, tenant_id, job.request.feature_set)
+        settings = training_settings.find(connection, tenant_id)
+        writes = attribute_writes.written_after(connection, tenant_id)
+        pooled = pooled_models.newest(connection) if settings.pooling else None
     if feature_set is None:
         raise Failure(f"Tenant {tenant_id!r} has no feature set: materialize lead_features first.")
+    settings = _as_asked(settings, job)
     with database.reader(tenant_id) as reader:
         rows = features.rows(reader, tenant_id, feature_set.feature_set)
-    spec = FeatureSpec.from_json(feature_set.spec)
-    matrix = rows["features"].explode().to_numpy().reshape(rows.height, len(spec.features))
+    with database.tenant(tenant_id) as connection:
+        job.learns_from(
+            connection, feature_set=feature_set.feature_set, rows=rows.height,
+            sha256=feature_set.sha256,
+        )  # fmt: skip
+        job.validates_by(connection, training.VALIDATION)
     trained = training.train(
-        spec,
-        np.asarray(matrix, dtype=np.float32),
-        rows["label"].to_numpy(),
-        rows["snapshot_at"].dt.replace_time_zone(None).to_numpy(),
-        rows["label_known_at"].dt.replace_time_zone(None).to_numpy(),
+        History.of(FeatureSpec.from_json(feature_set.spec), rows),
         trained_at=datetime.now(UTC),
         horizon_days=feature_set.horizon_days,
-        progress=lambda step, done: context.log.info(f"{done:.0%}: {step}"),
+        settings=settings,
+        pooled=pooled,
+        written_after=writes,
+        search=_search(database, tenant_id, feature_set.sha256, settings, job),
+        progress=job.progress,
     )
-    return feature_set, trained
+    return feature_set, settings, trained
 
 
-def _figures(hold_out: "HoldOut") -> dict[str, float]:
-    """The hold-out's figures by name: of the model, and of what it has to beat."""
-    return {
-        **{f"hold-out {name}": value for name, value in asdict(hold_out.model).items()},
-        "hold-out window_auc": hold_out.window_auc["model"],
-        "hold-out window_auc of logistic regression": hold_out.window_auc["logistic"],
-        "hold-out log_loss of logistic regression": hold_out.logistic.log_loss,
-        "hold-out log_loss of base rate": hold_out.base_rate.log_loss,
-    }
+def _as_asked(settings: "TrainingSettings", job: "Recording") -> "TrainingSettings":
+    """The tenant's settings, with what the job was asked to do differently."""
+    from ml.settings import TrainingSettings, Tuning
+
+    asked = job.request
+    tuning = Tuning(
+        trials=settings.tuning.trials if asked.trials is None else asked.trials,
+        seconds=settings.tuning.seconds if asked.seconds is None else asked.seconds,
+    )
+    algorithms = asked.algorithms or settings.algorithms
+    return TrainingSettings.model_validate(
+        {**settings.model_dump(), "algorithms": algorithms, "tuning": tuning}
+    )
 
 
-def _pictures(hold_out: "HoldOut") -> dict[str, bytes]:
-    from ml import plots
+def _search(
+    database: "Database",
+    tenant_id: str,
+    sha256: str,
+    settings: "TrainingSettings",
+    job: "Recording",
+) -> "Search | None":
+    """The search that the settings ask for; it goes on where a killed one on this data ended."""
+    if not settings.tuning.trials:
+        return None
+    from ml import tuning
+    from warehouse import tuning_trials
 
-    return {
-        "calibration.png": plots.calibration_plot(hold_out.calibration),
-        "importance.png": plots.importance_plot(hold_out.importance),
-    }
+    trials, ends = settings.tuning.trials, time.monotonic() + settings.tuning.seconds
 
+    def search(
+        algorithm: "type[Algorithm]",
+        evaluate: "Callable[[Algorithm, Callable[[int, float], None]], float]",
+    ) -> "Algorithm":
+        study = tuning_trials.study_name(sha256, algorithm.name)
+        with database.tenant(tenant_id) as connection:
+            finished = tuning_trials.finished(connection, tenant_id, study)
+        losses = [trial.value for trial in finished if trial.value is not None]
 
-def _picture(png: bytes) -> MetadataValue:
-    return MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})")
+        def record(trial: tuning.Trial) -> None:
+            with database.tenant(tenant_id) as connection:
+                tuning_trials.record(connection, tenant_id, study, trial)
+            losses.extend([trial.value] if trial.value is not None else [])
+            done = (trial.number + 1) / trials
+            best = {"best log_loss": min(losses)} if losses else {}
+            job.progress(f"trial {trial.number + 1} of {trials}", 0.05 + 0.25 * done, best)
+
+        return tuning.tune(
+            algorithm,
+            evaluate,
+            trials=trials,
+            time_left=lambda: ends - time.monotonic(),
+            finished=finished,
+            record=record,
+        ).best
+
+    return search

@@ -30,6 +30,7 @@ RUN_DAYS = {
     "rescore_changed_leads": 2,
     "rescore_all_leads": 30,
     "load_crm_source": 30,
+    "refresh_pooled_model": 30,
     "retention": 30,
 }
 EVENT_DAYS = 30

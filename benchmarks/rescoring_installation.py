@@ -118,9 +118,8 @@ def _save_features(
 
 def _train(database: Database, now: datetime) -> "Trained":
     """A model of the big tenant's newest feature set."""
-    import numpy as np
-
     from ml import training
+    from ml.history import History
     from ml.spec import FeatureSpec
 
     with database.tenant(BIG) as connection:
@@ -128,14 +127,8 @@ def _train(database: Database, now: datetime) -> "Trained":
     assert saved is not None
     with database.reader(BIG) as reader:
         rows = features.rows(reader, BIG, saved.feature_set)
-    spec = FeatureSpec.from_json(saved.spec)
-    matrix = rows["features"].explode().to_numpy().reshape(rows.height, len(spec.features))
     return training.train(
-        spec,
-        np.asarray(matrix, dtype=np.float32),
-        rows["label"].to_numpy(),
-        rows["snapshot_at"].dt.replace_time_zone(None).to_numpy(),
-        rows["label_known_at"].dt.replace_time_zone(None).to_numpy(),
+        History.of(FeatureSpec.from_json(saved.spec), rows),
         trained_at=now,
         horizon_days=_HORIZON_DAYS,
     )

@@ -104,6 +104,29 @@ def auc(outcome: Bools, probability: Floats) -> float:
     return (rank_sum - positive**2 / 2) / (positive * negative)
 
 
+def roc(outcome: Bools, probability: Floats) -> tuple[tuple[float, float], ...]:
+    """At most 101 points (share of the others, share of the converted) that score at least so
+    high, from (0, 0) to (1, 1); rows of equal probability pass together."""
+    order = np.argsort(-probability, kind="stable")
+    last_of_tie = np.append(np.diff(probability[order]) != 0, True)
+    converted = np.cumsum(outcome[order])[last_of_tie] / max(outcome.sum(), 1)
+    others = np.cumsum(~outcome[order])[last_of_tie] / max((~outcome).sum(), 1)
+    some = np.unique(np.linspace(0, len(converted) - 1, 100).astype(int))
+    points = zip(others[some].tolist(), converted[some].tolist(), strict=True)
+    return ((0.0, 0.0), *points)
+
+
+def gains(outcome: Bools, probability: Floats) -> tuple[float, ...]:
+    """The share of the converted among the top 0, 5, 10 ... 100 % of the rows by probability; a tie
+    across the cut counts at its mean."""
+    order = np.argsort(-probability, kind="stable")
+    _, group, size = np.unique(probability, return_inverse=True, return_counts=True)
+    expected = (np.bincount(group, weights=outcome) / size)[group][order]
+    found = np.append(0.0, np.cumsum(expected)) / max(outcome.sum(), 1)
+    at = np.linspace(0, len(outcome), 21).round().astype(int)
+    return tuple(found[at].tolist())
+
+
 def _ece(outcome: Bools, probability: Floats) -> float:
     points = calibration(outcome, probability)
     distance = sum(point.rows * abs(point.predicted - point.observed) for point in points)

@@ -1,4 +1,4 @@
-"""The document that serves: features, tables, what its confidence rests on; JSON, no pickle."""
+"""The document that serves: features, predictor, what its confidence rests on; JSON, no pickle."""
 
 import json
 from collections.abc import Mapping
@@ -10,20 +10,24 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ml.algorithm import Floats, Predictor
+from ml.blend import read
 from ml.spec import FeatureSpec
-from ml.tables import Floats, Tables
 
-FORMAT = 1
+FORMAT = 2
+# Of releases whose predictors were all tables.
+_TABLES_ONLY = 1
 
-Stage = Literal["own_model", "base_rate"]
+Stage = Literal["own_model", "prior_model", "pooled_model", "base_rate"]
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What a model rests on.
 
-    stage: "own_model" where the tenant's own outcomes trained it, "base_rate" where they were
-        too few and every lead gets the same probability.
+    stage: "own_model" where the tenant's own outcomes trained it and later ones judged it,
+        "prior_model" where they were few and it was learnt cautiously, "pooled_model" where other
+        tenants' activity taught it, "base_rate" where every lead gets the same probability.
     outcomes: labelled snapshots it was made from. converted: how many of them converted.
     """
 
@@ -79,21 +83,21 @@ class Model:
     """All that scoring needs; its version is what the registry calls these bytes.
 
     spec: how to build the matrix it takes.
-    tables: base and contributions in calibrated log-odds of converting within the horizon.
+    predictor: base and contributions in calibrated log-odds of converting within the horizon.
     trained_at: the time as of which it was trained; nothing known later went into it.
     """
 
     spec: FeatureSpec
-    tables: Tables
+    predictor: Predictor
     confidence: ConfidenceTable
     evidence: Evidence
     trained_at: datetime
     horizon_days: int
 
     def __post_init__(self) -> None:
-        if self.tables.features != len(self.spec.features):
+        if self.predictor.features != len(self.spec.features):
             raise ValueError(
-                f"the tables take {self.tables.features} features, the spec makes "
+                f"the predictor takes {self.predictor.features} features, the spec makes "
                 f"{len(self.spec.features)}: train with the matrix built from this spec"
             )
         if self.trained_at.tzinfo is None:
@@ -104,13 +108,13 @@ class Model:
     @property
     def base(self) -> float:
         """Log-odds before anything is known of a lead."""
-        return self.tables.base
+        return self.predictor.base
 
     def to_json(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "spec": self.spec.to_json(),
-            "tables": self.tables.to_json(),
+            "predictor": self.predictor.to_json(),
             "confidence": self.confidence.to_json(),
             "evidence": asdict(self.evidence),
             "trained_at": self.trained_at.astimezone(UTC).isoformat(),
@@ -120,15 +124,17 @@ class Model:
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> "Model":
         """The model that to_json wrote; raises ValueError for any other document."""
-        if document.get("format") != FORMAT:
+        if document.get("format") not in (FORMAT, _TABLES_ONLY):
             raise ValueError(
                 f"model document: format is {document.get('format')!r}, this release reads "
-                f"{FORMAT}: train the model again, or use the release that wrote it"
+                f"{_TABLES_ONLY} and {FORMAT}: train the model again, or use the release that "
+                "wrote it"
             )
+        named = "predictor" if document["format"] == FORMAT else "tables"
         try:
             return Model(
                 FeatureSpec.from_json(document["spec"]),
-                Tables.from_json(document["tables"]),
+                read(document[named]),
                 ConfidenceTable.from_json(document["confidence"]),
                 Evidence(**document["evidence"]),
                 datetime.fromisoformat(document["trained_at"]),

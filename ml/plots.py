@@ -39,6 +39,32 @@ def calibration_plot(points: Sequence[CalibrationPoint]) -> bytes:
     return _png(figure)
 
 
+def roc_plot(points: Sequence[tuple[float, float]], area: float) -> bytes:
+    """Share of the converted against share of the others above falling scores, as PNG."""
+    figure, axes = _canvas(5, 5)
+    others, converted = zip(*points, strict=True)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="blind")
+    axes.plot(others, converted, color=BLUE, label=f"hold-out, AUC {area:.3f}")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="share of the others", ylabel="of the converted")
+    axes.set_title("Told apart: ROC", fontsize=11)
+    axes.legend(frameon=False, loc="lower right")
+    return _png(figure)
+
+
+def gains_plot(gains: Sequence[float]) -> bytes:
+    """Share of the converted that the top leads hold, as PNG; gains at equal steps from 0 to 1."""
+    figure, axes = _canvas(5, 5)
+    top = np.linspace(0, 1, len(gains))
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="without scores")
+    axes.plot(top, gains, color=BLUE, label="hold-out")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="top leads by score", ylabel="conversions they hold")
+    axes.set_title("Lift: whom to call first", fontsize=11)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.legend(frameon=False, loc="lower right")
+    return _png(figure)
+
+
 def importance_plot(importance: Mapping[str, float]) -> bytes:
     """Mean absolute contribution in log-odds of the 15 strongest factors, as PNG."""
     strongest = sorted(importance.items(), key=lambda item: item[1])[-MOST_FACTORS:]

@@ -39,7 +39,7 @@ def score(model: Model, matrix: NDArray[np.float32]) -> Scores:
     log_odds = np.empty(len(matrix))
     for start in range(0, len(matrix), BLOCK_ROWS):
         rows = slice(start, start + BLOCK_ROWS)
-        by_feature = model.tables.contributions(matrix[rows])
+        by_feature = model.predictor.contributions(matrix[rows])
         total = log_odds[rows]
         total[:] = model.base
         for position, factor in enumerate(factors):

@@ -177,6 +177,7 @@ class Tables:
         "groups", for each of its columns the position in "shares" that each bin has.
         """
         return {
+            "kind": "tables",
             "features": self.features,
             "base": self.base,
             "bins": [

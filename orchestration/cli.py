@@ -1,5 +1,6 @@
 """The `galena` command. Each error is one sentence with a way out, never a traceback."""
 
+import getpass
 import os
 import sys
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from orchestration import training_commands
 from orchestration.lead_commands import lead_app
 from orchestration.source_commands import source_app
 from warehouse.errors import GalenaError
@@ -119,8 +121,17 @@ def import_file(
     propose: Annotated[
         bool, typer.Option("--propose", help="Print a mapping to edit; import nothing.")
     ] = False,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept",
+            help="Publish the file though the data checks block it; later files are measured"
+            " against it.",
+        ),
+    ] = False,
 ) -> None:
-    """Import leads, interactions, customers or deals. Rows that cannot be used are set aside."""
+    """Import leads, interactions, customers or deals. Rows that cannot be used are set aside; of a
+    file that would spoil scores nothing is published."""
     from orchestration import report
     from orchestration.installation import migrated_installation
     from warehouse import imports
@@ -140,6 +151,7 @@ def import_file(
             known,
             table=table,
             now=datetime.now(UTC),
+            accepted_by=getpass.getuser() if accept else None,
             progress=lambda step, done: shown.update(f"{step} ({done:.0%})"),
         )
     report.imported(_out, imported)
@@ -185,6 +197,25 @@ def alerts(
 
 
 @app.command()
+def accept(
+    tenant: TenantId,
+    source: Annotated[
+        str, typer.Argument(help="A CRM database's id, or crm_records for the published records.")
+    ],
+) -> None:
+    """Let what the data checks blocked pass when it is read or checked again."""
+    from orchestration.installation import migrated_installation
+    from warehouse.loads import verdicts
+    from warehouse.sources import registry
+
+    with migrated_installation() as found, found.database.tenant(tenant) as connection:
+        accepted = verdicts.accept(connection, tenant, source, actor=getpass.getuser())
+        if source != verdicts.RECORDS:
+            registry.want_load(connection, tenant, source)
+    _out.print(f"Accepted: {', '.join(accepted)}; it passes when it is read again.", markup=False)
+
+
+@app.command()
 def retry(tenant: TenantId) -> None:
     """Try again at once to score the leads that could not be scored."""
     from orchestration.installation import migrated_installation
@@ -195,6 +226,15 @@ def retry(tenant: TenantId) -> None:
     _out.print(
         f"What waited for another attempt is due now; {leads:,} failed leads are queued again."
     )
+
+
+for training_command in (
+    training_commands.train,
+    training_commands.jobs,
+    training_commands.job,
+    training_commands.cancel,
+):
+    app.command()(training_command)
 
 
 @tenant_app.command("add")
@@ -259,6 +299,10 @@ def remove_tenant(
     for line in erased.to_do:
         _out.print(line, markup=False, soft_wrap=True)
     _out.print(f"Tenant {tenant} is gone.")
+
+
+tenant_app.command("settings")(training_commands.settings)
+tenant_app.command("configure")(training_commands.configure)
 
 
 @tenant_app.command("reader")

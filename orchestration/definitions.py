@@ -4,20 +4,24 @@ from collections.abc import Mapping
 
 from dagster import Definitions, EnvVar, in_process_executor
 
+from assets.crm_checks import loads_are_sound, records_are_sound
 from assets.crm_records import crm_records
 from assets.crm_source import crm_source
 from assets.lead_features import lead_features
 from assets.lead_model import lead_model
 from assets.lead_scores import changes_are_rescored_in_time, lead_scores
 from assets.nightly import rescore_all_leads, retention
+from assets.pooled_lead_model import pooled_lead_model, refresh_pooled_model
 from assets.rescoring import rescore_changed_leads
 from assets.serving import serving
+from assets.training import retrain_due_tenants, train_tenant
 from orchestration.schedules import SCHEDULES
 from resources.mlflow import MlflowTracking
 from resources.warehouse import Warehouse
 from sensors.crm_changes import crm_changes
 from sensors.crm_sources import crm_sources, load_crm_source
 from sensors.tenants import score_tenant, tenants
+from sensors.training_requests import training_requests
 
 
 def build_defs(*, resources: Mapping[str, object]) -> Definitions:
@@ -27,10 +31,27 @@ def build_defs(*, resources: Mapping[str, object]) -> Definitions:
     again for each.
     """
     return Definitions(
-        assets=[crm_source, crm_records, lead_features, lead_model, lead_scores, serving],
-        asset_checks=[changes_are_rescored_in_time],
-        jobs=[score_tenant, load_crm_source, rescore_changed_leads, rescore_all_leads, retention],
-        sensors=[tenants, crm_sources, crm_changes],
+        assets=[
+            crm_source,
+            crm_records,
+            lead_features,
+            lead_model,
+            pooled_lead_model,
+            lead_scores,
+            serving,
+        ],
+        asset_checks=[changes_are_rescored_in_time, loads_are_sound, records_are_sound],
+        jobs=[
+            score_tenant,
+            train_tenant,
+            retrain_due_tenants,
+            refresh_pooled_model,
+            load_crm_source,
+            rescore_changed_leads,
+            rescore_all_leads,
+            retention,
+        ],
+        sensors=[tenants, training_requests, crm_sources, crm_changes],
         schedules=SCHEDULES,
         resources=resources,
         executor=in_process_executor,

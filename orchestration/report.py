@@ -45,15 +45,18 @@ def tenant_scores(console: Console, database: Database, tenant_id: str, limit: i
 
 def _worth(metrics: Mapping[str, Any]) -> str:
     """The hold-out's figures, beside those of what the model has to beat."""
-    if not metrics.get("hold_out"):
+    found = metrics.get("hold_out")
+    if not found:
         return f"No model of its own: {metrics.get('lacking')}."
-    found = metrics["hold_out"]
-    by_model = (
-        f"{name} AUC {found[key]['auc']:.3f} log-loss {found[key]['log_loss']:.4f}"
-        for name, key in (("model", "model"), ("logistic regression", "logistic"))
-    )
+    figures = [
+        f"{name.replace('_', ' ')} AUC {one['figures']['auc']:.3f}"
+        f" log-loss {one['figures']['log_loss']:.4f}"
+        for name, one in found["candidates"].items()
+    ]
     base_rate = f"base rate log-loss {found['base_rate']['log_loss']:.4f}"
-    return "On later outcomes: " + ", ".join([*by_model, base_rate])
+    unseen = f"On outcomes it had not seen ({found['validation']})"
+    measured = f"{unseen}: {', '.join([*figures, base_rate])}; {metrics['algorithm']} serves."
+    return f"{measured} {metrics['lacking']}." if metrics.get("lacking") else measured
 
 
 def score_table(tenant_id: str, leads: Sequence[ServedScore], reasons: int = 3) -> Table:
@@ -85,7 +88,7 @@ def tenant_list(console: Console, database: Database) -> None:
 
 
 def imported(console: Console, found: ImportReport) -> None:
-    """What an import did, and why rows were set aside."""
+    """What an import did, why rows were set aside, and what the data checks found."""
     console.print(
         f"{found.table}: {found.read:,} rows read, {found.written:,} new or changed,"
         f" {found.unchanged:,} unchanged, {sum(found.rejected.values()):,} set aside"
@@ -96,6 +99,11 @@ def imported(console: Console, found: ImportReport) -> None:
         console.print("  crm.rejected_rows holds each of them with its reason.")
     if found.unused:
         console.print(f"  columns used for nothing: {', '.join(found.unused)}", markup=False)
+    if found.verdict is not None:
+        for failure in found.verdict.failures:
+            console.print(f"  {failure.severity}: {failure}", markup=False)
+        if found.verdict.said == "accepted":
+            console.print("  accepted: later files are measured against this one.")
 
 
 def status(console: Console, database: Database) -> None:

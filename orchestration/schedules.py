@@ -1,10 +1,13 @@
-"""What runs at its hour: the scores of all leads at night, and the forgetting of the past."""
+"""What runs at its hour: all leads scored, the past forgotten, tenants that are due trained."""
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
 from assets.nightly import rescore_all_leads, retention
+from assets.pooled_lead_model import refresh_pooled_model
+from assets.training import retrain_due_tenants
 
-# In UTC, and an hour and a half apart, for both read the whole history's keys.
+# In UTC. The first two are an hour and a half apart, for both read the whole history's keys;
+# trainings come last, as they may take until the morning.
 SCHEDULES = [
     ScheduleDefinition(
         job=rescore_all_leads,
@@ -13,5 +16,16 @@ SCHEDULES = [
     ),
     ScheduleDefinition(
         job=retention, cron_schedule="30 3 * * *", default_status=DefaultScheduleStatus.RUNNING
+    ),
+    # Before the trainings, which may be served by it.
+    ScheduleDefinition(
+        job=refresh_pooled_model,
+        cron_schedule="45 3 * * *",
+        default_status=DefaultScheduleStatus.RUNNING,
+    ),
+    ScheduleDefinition(
+        job=retrain_due_tenants,
+        cron_schedule="0 4 * * *",
+        default_status=DefaultScheduleStatus.RUNNING,
     ),
 ]

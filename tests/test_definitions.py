@@ -12,7 +12,8 @@ import yaml
 from orchestration.definitions import build_defs
 
 HEAVY = (
-    "chromadb dagster_mlflow great_expectations langchain lightgbm matplotlib mlflow pandas sklearn"
+    "chromadb dagster_mlflow fairlearn great_expectations langchain lightgbm matplotlib mlflow"
+    " numpy optuna pandas polars sklearn"
 )
 
 
@@ -32,7 +33,7 @@ def test_loading_the_definitions_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_one_partition_per_tenant_for_every_asset() -> None:
+def test_one_partition_per_tenant_for_every_asset_of_tenants() -> None:
     defs = build_defs(resources={"warehouse": object(), "mlflow": object()})
     assets = defs.resolve_asset_graph()
     names = {key.to_user_string() for key in assets.get_all_asset_keys()}
@@ -42,11 +43,13 @@ def test_one_partition_per_tenant_for_every_asset() -> None:
         "lead_features",
         "lead_model",
         "lead_scores",
+        "pooled_lead_model",
         "serving",
     }
     for key in assets.get_all_asset_keys():
         partitions = assets.get(key).partitions_def
-        assert getattr(partitions, "name", None) == "tenants"
+        shared = key.to_user_string() == "pooled_lead_model"
+        assert getattr(partitions, "name", None) == (None if shared else "tenants")
 
 
 def test_rescoring_is_in_no_pool_and_what_trains_is() -> None:
@@ -54,7 +57,8 @@ def test_rescoring_is_in_no_pool_and_what_trains_is() -> None:
     defs = build_defs(resources={"warehouse": object(), "mlflow": object()})
     graph = defs.resolve_asset_graph()
     pooled = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).pools}
-    assert pooled == {"crm_source", "lead_features", "lead_model", "lead_scores"}
+    trained = {"lead_features", "lead_model", "lead_scores", "pooled_lead_model"}
+    assert pooled == trained | {"crm_source"}
     assert {node.definition.pool for node in _nodes(defs, "rescore_changed_leads")} == {None}
     assert {node.definition.pool for node in _nodes(defs, "rescore_all_leads")} == {"batch"}
     project = Path(__file__).resolve().parent.parent

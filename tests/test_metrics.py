@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
+from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score, roc_curve
 
 from ml import metrics
 
@@ -65,3 +65,47 @@ def test_certainty_that_was_wrong_costs_much_but_not_everything() -> None:
 def test_outcomes_of_one_kind_are_refused(outcome: list[bool]) -> None:
     with pytest.raises(ValueError, match="of 2 rows converted, expected rows of both kinds"):
         metrics.figures(np.array(outcome), np.array([0.2, 0.3]))
+
+
+@settings(deadline=None)
+@given(pairs)
+def test_the_roc_is_that_of_scikit_learn_and_has_its_area(rows: list[tuple[bool, float]]) -> None:
+    outcome, probability = (np.array(column) for column in zip(*rows, strict=True))
+    others, converted, _ = roc_curve(outcome, probability, drop_intermediate=False)
+    points = np.array(metrics.roc(outcome, probability))
+    np.testing.assert_allclose(points, np.column_stack([others, converted]), atol=1e-12)
+    assert np.trapezoid(points[:, 1], points[:, 0]) == pytest.approx(
+        metrics.auc(outcome, probability)
+    )
+
+
+def test_of_many_rows_the_roc_has_about_100_points() -> None:
+    random = np.random.default_rng(2)
+    probability = random.random(5_000)
+    outcome = random.random(5_000) < probability
+    points = metrics.roc(outcome, probability)
+    assert (points[0], points[-1], len(points)) == ((0, 0), (1, 1), 101)
+    area = np.trapezoid([y for _, y in points], [x for x, _ in points])
+    assert area == pytest.approx(metrics.auc(outcome, probability), abs=0.002)
+
+
+def test_gains_are_the_share_of_the_converted_among_the_top() -> None:
+    probability = np.linspace(1, 0, 100)
+    outcome = np.zeros(100, dtype=bool)
+    outcome[[0, 1, 2, 7, 12, 50, 60, 70, 80, 99]] = True
+    gains = metrics.gains(outcome, probability)
+    assert len(gains) == 21
+    assert gains[:4] == pytest.approx((0, 0.3, 0.4, 0.5))
+    assert gains[-2:] == pytest.approx((0.9, 1))
+    assert metrics.gains(outcome, np.full(100, 0.5)) == pytest.approx(np.linspace(0, 1, 21))
+
+
+@settings(deadline=None)
+@given(pairs, st.integers(0, 2**32 - 1))
+def test_the_order_of_rows_changes_no_curve(rows: list[tuple[bool, float]], seed: int) -> None:
+    outcome, probability = (np.array(column) for column in zip(*rows, strict=True))
+    order = np.random.default_rng(seed).permutation(len(rows))
+    for curve in (metrics.roc, metrics.gains):
+        np.testing.assert_allclose(
+            curve(outcome, probability), curve(outcome[order], probability[order]), atol=1e-12
+        )

@@ -20,6 +20,9 @@ def test_pictures_are_small_png_files_for_any_names_and_rates() -> None:
         plots.importance_plot({"only": 0.0}),
         plots.calibration_plot(points),
         plots.calibration_plot([CalibrationPoint(0.001, 0.0, 4, 0)]),
+        plots.roc_plot([(i / 100, (i / 100) ** 0.3) for i in range(101)], 0.77),
+        plots.roc_plot([(0.0, 0.0), (1.0, 1.0)], 0.5),
+        plots.gains_plot([(i / 20) ** 0.5 for i in range(21)]),
     ):
         assert image.startswith(PNG)
         assert 2_000 < len(image) < 40_000

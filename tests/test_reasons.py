@@ -55,7 +55,7 @@ def test_the_strongest_reasons_come_first_with_their_words() -> None:
 def test_equal_weights_keep_the_order_of_the_factors() -> None:
     columns = tuple(Column(f"c{position}", "numeric") for position in range(60))
     spec = FeatureSpec(columns, ())
-    model = replace(MODEL, spec=spec, tables=Tables.constant(len(spec.features), 0.0))
+    model = replace(MODEL, spec=spec, predictor=Tables.constant(len(spec.features), 0.0))
     weights = np.tile(np.array([0.25, -0.5, 0.5], np.float32), 21)[:61]
     found = strongest(model, weights, np.zeros(61, np.float32), 5)
     assert [reason.factor for reason in found] == ["c1", "c2", "c4", "c5", "c7"]

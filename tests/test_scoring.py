@@ -12,6 +12,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from ml.algorithm import Predictor
+from ml.blend import Blend
+from ml.calibration import Calibration, straight
+from ml.encoding import Encoding
+from ml.linear import Linear
 from ml.model import ConfidenceTable, Evidence, Model, dumps, loads
 from ml.scoring import Scores, score
 from ml.spec import Column, FeatureSpec
@@ -85,7 +90,7 @@ def test_probability_is_lightgbms_own_after_calibration() -> None:
 
 def test_a_factor_has_the_sum_of_its_features() -> None:
     matrix = leads(500, seed=2)
-    by_feature = MODEL.tables.contributions(matrix)
+    by_feature = MODEL.predictor.contributions(matrix)
     by_factor = score(MODEL, matrix).contributions
     assert by_factor.shape == (500, len(SPEC.factors))
     for position, factor in enumerate(SPEC.factors):
@@ -116,7 +121,7 @@ def test_score_is_the_probability_in_whole_percent() -> None:
 @pytest.mark.parametrize(("base", "expected"), [(-900.0, 0), (0.0, 50), (900.0, 100)])
 def test_a_base_rate_gives_every_lead_its_probability(base: float, expected: int) -> None:
     tables = Tables.constant(WIDTH, base)
-    model = replace(MODEL, tables=tables, evidence=Evidence("base_rate", 12, 3))
+    model = replace(MODEL, predictor=tables, evidence=Evidence("base_rate", 12, 3))
     scores = score(loads(dumps(model)), leads(5))
     assert scores.score.tolist() == [expected] * 5
     assert (scores.contributions == 0).all()
@@ -155,6 +160,54 @@ def test_the_bytes_of_a_model_give_back_its_scores() -> None:
     assert (again.trained_at, again.horizon_days) == (MODEL.trained_at, 30)
 
 
+def linear() -> Linear:
+    encoding = Encoding.of(SPEC, leads(500, seed=7))
+    random = np.random.default_rng(1)
+    return Linear(encoding, -0.5, random.normal(size=encoding.size))
+
+
+TABLES = Tables.compile(BOOSTER.dump_model())
+BLEND = Blend.mean((TABLES, linear()))
+CALIBRATIONS = (
+    straight("as it is"),
+    straight("newest rate", 1.0, 0.7),
+    straight("line", 0.6, -0.2),
+    Calibration("curve", np.array([-2.0, -0.5, 0.3, 2.0]), np.array([-3.0, -2.9, 1.0, 1.1])),
+)
+
+
+@pytest.mark.parametrize("calibration", CALIBRATIONS, ids=lambda found: found.kind)
+@pytest.mark.parametrize("predictor", [TABLES, linear(), BLEND], ids=["tables", "linear", "blend"])
+def test_reasons_add_up_and_are_stored_to_the_bit_whatever_serves(
+    predictor: Predictor, calibration: Calibration
+) -> None:
+    matrix = leads(400, seed=8)
+    model = replace(MODEL, predictor=calibration.applied(predictor))
+    expected = calibration.of(predictor.raw(matrix))
+    by_feature = model.predictor.contributions(matrix)
+    np.testing.assert_allclose(model.base + by_feature.sum(axis=1), expected, rtol=0, atol=1e-9)
+    scores = score(model, matrix)
+    served = np.log(scores.probability) - np.log1p(-scores.probability)
+    np.testing.assert_allclose(log_odds(scores, model), served, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(served, expected, rtol=0, atol=1e-5)
+    again = loads(dumps(model))
+    assert dumps(again) == dumps(model)
+    for name, values in vars(scores).items():
+        np.testing.assert_array_equal(getattr(score(again, matrix), name), values)
+
+
+def test_a_model_of_an_earlier_release_scores_as_it_did() -> None:
+    """Its document, format 1, holds tables without a kind where the predictor is now."""
+    fields = json.loads(dumps(MODEL))
+    tables = fields.pop("predictor")
+    del tables["kind"]
+    earlier = loads(json.dumps({**fields, "format": 1, "tables": tables}).encode())
+    matrix = leads(500, seed=9)
+    for name, expected in vars(score(MODEL, matrix)).items():
+        np.testing.assert_array_equal(getattr(score(earlier, matrix), name), expected)
+    assert dumps(earlier) == dumps(MODEL)
+
+
 def test_the_same_model_has_the_same_bytes() -> None:
     berlin = MODEL.trained_at.astimezone(timezone(timedelta(hours=1)))
     assert dumps(trained()[1]) == dumps(loads(dumps(MODEL))) == dumps(MODEL)
@@ -172,13 +225,18 @@ def document(**changes: Any) -> bytes:
     [
         (b"\x80\x04", "not JSON in UTF-8"),
         (b"[1]", "a JSON list, expected an object"),
-        (b"{}", "format is None, this release reads 1"),
-        (document(format=7), "format is 7, this release reads 1"),
-        (document(tables=None), "the field 'tables' is missing"),
+        (b"{}", "format is None, this release reads 1 and 2"),
+        (document(format=7), "format is 7, this release reads 1 and 2"),
+        (document(predictor=None), "the field 'predictor' is missing"),
+        (document(format=1), "the field 'tables' is missing"),
+        (document(predictor={"kind": "oracle"}), "predictor kind 'oracle', this release reads"),
         (document(evidence={"stage": "own_model"}), "missing .* required"),
         (document(trained_at="soon"), "Invalid isoformat string: 'soon'"),
         (document(trained_at="2026-03-01T00:00:00"), "without a time zone"),
-        (document(tables=Tables.constant(3, 0.0).to_json()), f"3 features, the spec makes {WIDTH}"),
+        (
+            document(predictor=Tables.constant(3, 0.0).to_json()),
+            f"3 features, the spec makes {WIDTH}",
+        ),
     ],
 )
 def test_bytes_that_are_no_model_are_refused_in_one_sentence(data: bytes, message: str) -> None:

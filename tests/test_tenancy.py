@@ -26,12 +26,31 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from ml.settings import TrainingSettings
+from ml.tuning import Trial
 from tests import counting_model
 from tests.conftest import in_database
-from warehouse import alerts, crm, features, models, queue, rescorings, scores, tenants
+from warehouse import (
+    alerts,
+    attribute_writes,
+    crm,
+    features,
+    model_drift,
+    models,
+    queue,
+    rescorings,
+    retraining,
+    scores,
+    tenants,
+    training_jobs,
+    training_recording,
+    training_settings,
+    tuning_trials,
+)
 from warehouse.database import Database
 from warehouse.embedded import Urls
 from warehouse.errors import GalenaError, TenantNotFoundError
+from warehouse.loads import stored, verdicts
 from warehouse.schema import metadata
 from warehouse.standing import standing
 
@@ -149,6 +168,14 @@ OPERATOR_SEES = {
     "ml.models": {"tenant_id", "feature_set", "trained_at"},
     "ml.rescorings": {"tenant_id", "scored_at", "leads", "delays", "reported_at"},
     "ml.score_rankings": {"tenant_id", "ranked_at", "whole"},
+    "ml.training_jobs": {
+        "tenant_id",
+        "job_id",
+        "status",
+        "run_id",
+        "created_at",
+        "cancel_asked_at",
+    },
 }
 
 
@@ -252,6 +279,21 @@ def test_functions_of_the_warehouse_answer_for_their_tenant(both: Database) -> N
         assert scores.top(connection, THEIRS, 5) == []
         assert scores.freshness(connection, MINE).scores == 1
         assert scores.freshness(connection, THEIRS).scores == 0
+        assert training_jobs.find(connection, MINE, "of-mine").status == "queued"
+        with pytest.raises(GalenaError, match="has no training job"):
+            training_jobs.find(connection, THEIRS, "of-theirs")
+        assert training_jobs.find_all(connection, THEIRS) == []
+        assert len(training_jobs.history(connection, MINE, "of-mine")) == 1
+        assert training_jobs.history(connection, THEIRS, "of-theirs") == []
+        assert tuning_trials.finished(connection, THEIRS, "of-theirs") == []
+        assert retraining.why_due(connection, THEIRS, now=datetime.now(UTC)) is None
+        assert attribute_writes.written_after(connection, THEIRS) == {}
+        assert model_drift.outcomes(connection, THEIRS, now=datetime.now(UTC)).rows == 0
+        assert verdicts.newest(connection, THEIRS) == []
+        assert verdicts.reference(connection, THEIRS, "of-theirs", "leads") is None
+        assert stored.records(connection, THEIRS, "leads").rows == 0
+        with pytest.raises(GalenaError):
+            verdicts.accept(connection, THEIRS, "of-theirs", actor="")
         assert models.champion(connection, THEIRS) is None
         assert models.champion_version(connection, MINE) is not None
         assert models.champion_version(connection, THEIRS) is None
@@ -334,6 +376,15 @@ WRITERS: dict[str, Callable[[Connection], object]] = {
         c, THEIRS, counting_model.MODEL, feature_set=1, metrics={}, run_id="run"
     ),
     "models.promote": lambda c: models.promote(c, THEIRS, 1, "challenger", actor="", why=""),
+    "training_settings.save": lambda c: training_settings.save(
+        c, THEIRS, TrainingSettings(), actor=""
+    ),
+    "training_jobs.create": lambda c: training_jobs.create(
+        c, THEIRS, training_jobs.Request(), requested_by=""
+    ),
+    "tuning_trials.record": lambda c: tuning_trials.record(
+        c, THEIRS, "study", Trial(0, {}, {}, 1.0, "complete")
+    ),
     "scores.rank": lambda c: scores.rank(c, THEIRS, WHEN, [0.5]),
     "queue.fail_tenant": lambda c: queue.fail_tenant(c, THEIRS, "why"),
     "alerts.raise_alert": lambda c: alerts.raise_alert(c, THEIRS, "kind", "subject", "why"),
@@ -356,6 +407,11 @@ def test_functions_that_change_find_nothing_of_another_tenant(both: Database) ->
     with both.tenant(MINE) as connection:
         scores.begin_anew(connection, THEIRS)
         models.link_mlflow(connection, THEIRS, 1, "stolen")
+        training_recording.end(connection, THEIRS, "of-theirs", "failed", "stolen")
+        assert not training_recording.begin(connection, THEIRS, "of-theirs", "run", "stolen")
+        for change in (training_jobs.ask_to_cancel, training_jobs.delete):
+            with pytest.raises(GalenaError, match="has no training job"):
+                change(connection, THEIRS, "of-theirs", actor="")
         assert queue.claim(connection, THEIRS, 10) is None
         queue.finish_all(connection, THEIRS)
         scores.remove(connection, THEIRS, ["of-theirs"])
@@ -456,7 +512,14 @@ def _insert(table: Table, tenant_id: str) -> Insert:
 
 
 def _value(column: Column[Any], tenant_id: str) -> Any:
-    fixed = {"tenant_id": tenant_id, "stage": "own_model", "alias": "champion", "status": "active"}
+    fixed = {
+        "tenant_id": tenant_id,
+        "stage": "own_model",
+        "alias": "champion",
+        "status": "queued" if column.table.name == "training_jobs" else "active",
+        "state": "complete",
+        "verdict": "accepted",
+    }
     if column.name in fixed and isinstance(column.type, Text):
         return fixed[column.name]
     values: list[tuple[Any, Any]] = [

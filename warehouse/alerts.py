@@ -51,6 +51,22 @@ def resolve(connection: Connection, tenant_id: str, kind: str, subjects: Sequenc
     )
 
 
+def resolve_others(
+    connection: Connection, tenant_id: str, kind: str, subjects: Sequence[str]
+) -> None:
+    """Close the open alerts of this kind about any other than these subjects."""
+    connection.execute(
+        alerts.update()
+        .where(
+            alerts.c.tenant_id == tenant_id,
+            alerts.c.kind == kind,
+            alerts.c.subject.not_in(subjects),
+            alerts.c.resolved_at.is_(None),
+        )
+        .values(resolved_at=func.now())
+    )
+
+
 def open_alerts(connection: Connection, tenant_id: str) -> list[Alert]:
     """The tenant's open alerts, newest first."""
     rows = connection.execute(

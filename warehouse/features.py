@@ -8,11 +8,14 @@ from datetime import datetime
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Integer, func, select
 
 from warehouse import bulk
 from warehouse.database import BulkReader, literal
-from warehouse.schema import feature_sets, models, training_rows
+from warehouse.schema import feature_sets, models, training_jobs, training_rows
+
+# Begins the run_id of a feature set that was made of a file: it says nothing of the CRM's records.
+FILE = "file "
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ def save(
 ) -> FeatureSet:
     """Store labelled rows (lead_id, snapshot_at, label, label_known_at, features list[f32]).
 
-    Feature sets that no model was trained on, other than this one, are deleted.
+    run_id: of the Dagster run, or "file " and its name. Feature sets that no model was trained on
+    and no open job is to train on, other than this one, are deleted.
     """
     mine = feature_sets.c.tenant_id == tenant_id
     newest = connection.scalar(select(func.max(feature_sets.c.feature_set)).where(mine)) or 0
@@ -67,11 +71,21 @@ def save(
 
 
 def newest(connection: Connection, tenant_id: str) -> FeatureSet | None:
-    """The feature set saved last, without its rows."""
+    """The feature set of the CRM's records that was saved last, without its rows."""
+    return find(connection, tenant_id, None)
+
+
+def find(connection: Connection, tenant_id: str, number: int | None) -> FeatureSet | None:
+    """The feature set of this number, or the newest of the CRM's records, without its rows."""
     columns = [c for c in feature_sets.c if c.name not in ("tenant_id", "created_at")]
+    wanted = (
+        ~feature_sets.c.run_id.startswith(FILE)
+        if number is None
+        else feature_sets.c.feature_set == number
+    )
     row = connection.execute(
         select(*columns)
-        .where(feature_sets.c.tenant_id == tenant_id)
+        .where(feature_sets.c.tenant_id == tenant_id, wanted)
         .order_by(feature_sets.c.feature_set.desc())
         .limit(1)
     ).one_or_none()
@@ -89,12 +103,19 @@ def rows(reader: BulkReader, tenant_id: str, feature_set: int) -> pl.DataFrame:
 
 def _delete_unused(connection: Connection, tenant_id: str, keep: int) -> None:
     used = select(models.c.feature_set).where(models.c.tenant_id == tenant_id)
+    number = training_jobs.c.request["feature_set"].astext.cast(Integer)
+    asked = select(number).where(
+        training_jobs.c.tenant_id == tenant_id,
+        number.is_not(None),
+        training_jobs.c.status.in_(("queued", "running")),
+    )
     for table in (training_rows, feature_sets):
         connection.execute(
             table.delete().where(
                 table.c.tenant_id == tenant_id,
                 table.c.feature_set != keep,
                 table.c.feature_set.not_in(used),
+                table.c.feature_set.not_in(asked),
             )
         )
 

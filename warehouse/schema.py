@@ -2,7 +2,7 @@
 
 The migrations create them; a test holds the two together. What SQLAlchemy has no words for
 (policies, triggers, partitions, views) stands in the migrations alone. Every key starts with
-tenant_id.
+tenant_id, but of `common`, which is no tenant's.
 """
 
 from sqlalchemy import (
@@ -237,7 +237,9 @@ models = Table(
     Column("run_id", Text, nullable=False),
     Column("mlflow_run_id", Text),
     _time("trained_at"),
-    CheckConstraint("stage in ('own_model', 'base_rate')", name="stage"),
+    CheckConstraint(
+        "stage in ('own_model', 'prior_model', 'pooled_model', 'base_rate')", name="stage"
+    ),
     schema="ml",
 )
 
@@ -395,4 +397,113 @@ source_keys = Table(
     Column("rejected", Boolean, nullable=False),
     Index(None, "tenant_id", "record_table", "record_id"),
     schema="crm",
+)
+
+training_settings = Table(
+    "training_settings",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("settings", JSONB, nullable=False),
+    _now("set_at"),
+    schema="ml",
+)
+
+training_jobs = Table(
+    "training_jobs",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("model_name", Text, nullable=False),
+    Column("algorithm", Text),
+    Column("status", Text, nullable=False, server_default="queued"),
+    Column("step", Text, nullable=False, server_default="waiting"),
+    Column("progress", REAL, nullable=False, server_default="0"),
+    _json("metrics"),
+    _json("hyperparameters"),
+    _json("training_data"),
+    _json("validation_config"),
+    _json("request"),
+    Column("requested_by", Text, nullable=False),
+    Column("run_id", Text),
+    Column("model_version", Integer),
+    Column("error", Text),
+    _written("created_at"),
+    _time("started_at", nullable=True),
+    _time("ended_at", nullable=True),
+    _time("cancel_asked_at", nullable=True),
+    _time("estimated_completion", nullable=True),
+    CheckConstraint(
+        "status in ('queued', 'running', 'completed', 'failed', 'cancelled')", name="status"
+    ),
+    CheckConstraint("progress between 0 and 1", name="progress"),
+    Index(
+        "training_jobs_open_idx",
+        "tenant_id",
+        postgresql_where=text("status in ('queued', 'running')"),
+    ),
+    schema="ml",
+)
+
+training_job_events = Table(
+    "training_job_events",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("event_id", BigInteger, Identity(), primary_key=True),
+    _written("at"),
+    Column("step", Text, nullable=False),
+    Column("share", REAL, nullable=False),
+    _json("metrics"),
+    ForeignKeyConstraint(
+        ["tenant_id", "job_id"],
+        ["ml.training_jobs.tenant_id", "ml.training_jobs.job_id"],
+        ondelete="CASCADE",
+    ),
+    schema="ml",
+)
+
+tuning_trials = Table(
+    "tuning_trials",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("study", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("parameters", JSONB, nullable=False),
+    Column("intermediate", JSONB, nullable=False),
+    Column("value", Double),
+    Column("state", Text, nullable=False),
+    _written("ended_at"),
+    CheckConstraint("state in ('complete', 'pruned')", name="state"),
+    schema="ml",
+)
+
+load_checks = Table(
+    "load_checks",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("load_id", BigInteger, Identity(), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("record_table", Text, nullable=False),
+    _time("loaded_at"),
+    Column("rows", Integer, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("profile", JSONB, nullable=False),
+    Column("failures", JSONB, nullable=False),
+    Column("accepted_by", Text),
+    Index(None, "tenant_id", "source", "record_table", "load_id"),
+    CheckConstraint("verdict in ('passed', 'warned', 'blocked', 'accepted')", name="verdict"),
+    schema="crm",
+)
+
+# What is no tenant's: it has no tenant_id, and stays when a tenant is erased.
+common = MetaData(naming_convention=metadata.naming_convention)
+
+pooled_models = Table(
+    "pooled_models",
+    common,
+    Column("version", Integer, Identity(), primary_key=True),
+    Column("model", JSONB, nullable=False),
+    Column("run_id", Text, nullable=False),
+    _now("fitted_at"),
+    schema="ml",
 )

@@ -15,6 +15,9 @@ from warehouse.imports.checking import check
 from warehouse.imports.mapping import Mapping
 from warehouse.imports.proposing import propose_mapping
 from warehouse.imports.reading import read_table
+from warehouse.loads.files import file_load
+from warehouse.loads.publishing import publishing
+from warehouse.loads.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class ImportReport:
     written: records that are new or changed; unchanged: those that were there as they are.
     rejected: the number of rows set aside in crm.rejected_rows, per kind of reason, most first.
     unused: columns stored nowhere: neither mapped nor ignored, in a table without attributes.
+    verdict: what the data checks said; None of a file too small to be judged.
     """
 
     table: str
@@ -35,6 +39,7 @@ class ImportReport:
     unchanged: int
     rejected: dict[str, int]
     unused: list[str]
+    verdict: Verdict | None
 
 
 def import_file(
@@ -45,6 +50,7 @@ def import_file(
     *,
     table: str | None = None,
     now: datetime,
+    accepted_by: str | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> ImportReport:
     """Write the records of a CSV or Parquet file, in one transaction.
@@ -52,10 +58,12 @@ def import_file(
     mapping: what the columns are; None takes the one proposed for the file.
     table: what the file must hold; None leaves that to the mapping.
     now: the time of the import; what lies more than a day after it is rejected.
+    accepted_by: who wants the file published though the data checks would block it.
     progress: told the step that begins and the share of the import that is done.
 
     Importing a file again changes nothing. Rows that are rejected replace those rejected from a
-    file of the same name. Raises GalenaError if the file or the mapping cannot be used.
+    file of the same name. Raises GalenaError if the file or the mapping cannot be used, and
+    LoadBlockedError if what it says would spoil scores (docs/data-checks.md).
     """
     tell = progress or (lambda _step, _share: None)
     tell("reading", 0.0)
@@ -66,8 +74,19 @@ def import_file(
         raise GalenaError(f"The mapping is for {mapping.table}, not for {table}: choose one.")
     tell("checking", 0.2)
     checked = check(source, mapping, now)
+    rejected = dict(Counter(checked.rejected["kind"]).most_common())
+    rows = len(source.rows) + len(source.malformed)
+    load = file_load(
+        source.name,
+        mapping.table,
+        checked.records,
+        read_rows=rows,
+        rejected=rejected,
+        left_out=frozenset((*mapping.ignore, *mapping.columns().values())),
+    )
     tell("writing", 0.5)
-    with database.tenant(tenant_id) as connection:
+    with publishing(database, tenant_id) as connection:
+        begun = load.begin(connection, tenant_id) if load else None
         written = crm.upsert(connection, tenant_id, mapping.table, checked.records)
         rejections = schema.rejected_rows
         connection.execute(
@@ -76,13 +95,15 @@ def import_file(
             )
         )
         crm.reject(connection, tenant_id, source.name, checked.rejected)
+        verdict = begun.check(connection, tenant_id, written, now, accepted_by) if begun else None
     tell("done", 1.0)
     return ImportReport(
         table=mapping.table,
         mapping=mapping,
-        read=len(source.rows) + len(source.malformed),
+        read=rows,
         written=written,
         unchanged=len(checked.records) - written,
-        rejected=dict(Counter(checked.rejected["kind"]).most_common()),
+        rejected=rejected,
         unused=checked.unused,
+        verdict=verdict,
     )

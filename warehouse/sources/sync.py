@@ -12,6 +12,9 @@ from typing import Any
 from sqlalchemy import Connection
 
 from warehouse.database import Database
+from warehouse.loads.expectations import prepare
+from warehouse.loads.publishing import publishing
+from warehouse.loads.sources import check_source
 from warehouse.sources import decoding, health, polling, registry, slots
 from warehouse.sources.connecting import SourceError, connect
 from warehouse.sources.registry import CrmSource
@@ -74,7 +77,8 @@ def load(database: Database, tenant_id: str, source_id: str, now: datetime) -> W
     """Read the source whole: write what differs, delete what is gone.
 
     The first time, rows count as known since their beginning, as in a first import; later, from now
-    on, where the mapping does not say. Raises GalenaError when the source cannot be read.
+    on, where the mapping does not say. Raises GalenaError when the source cannot be read, and
+    LoadBlockedError when what it says would spoil scores: then nothing is changed.
     """
     with database.tenant(tenant_id) as here:
         source = registry.find(here, tenant_id, source_id)
@@ -163,7 +167,8 @@ def _poll(
 
 def _load(database: Database, there: Connection, source: CrmSource, now: datetime) -> Written:
     tenant_id, source_id = source.tenant_id, source.source_id
-    with database.tenant(tenant_id) as here:
+    prepare()
+    with publishing(database, tenant_id) as here:
         registry.lock(here, tenant_id, source_id, wait=True)
         source = registry.find(here, tenant_id, source_id)
         # Up to where it was read before: what changes from here on is read again afterwards.
@@ -193,6 +198,19 @@ def _load(database: Database, there: Connection, source: CrmSource, now: datetim
         for name in registry.tables_no_longer_mapped(here, source, mapped):
             written += writer.forget_all(name)
         registry.mark_loaded(here, source, now, **progress)
+        check_source(here, tenant_id, source_id, _loads(source), now)
     if upto is not None:
         slots.advance(there, source.slot_name, upto)
     return written
+
+
+def _loads(source: CrmSource) -> list[tuple[str, str, frozenset[str]]]:
+    """The tables as the data checks take them."""
+    return [
+        (
+            table.name,
+            table.mapping.table,
+            frozenset((*table.mapping.ignore, *table.mapping.columns().values())),
+        )
+        for table in source.mapping.tables
+    ]

@@ -1,0 +1,210 @@
+"""What is told of a trained model: to MLflow, in Dagster's metadata, and as alerts."""
+
+import base64
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from dagster import DagsterRun, MetadataValue
+from dagster._core.definitions.metadata import RawMetadataValue
+
+from resources.mlflow import UI_PORT, MlflowTracking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ml.comparison import Difference
+    from ml.report import HoldOut, Report
+    from ml.settings import TrainingSettings
+    from ml.training import Trained
+    from resources.mlflow import MlflowRun
+    from warehouse.database import Database
+    from warehouse.features import FeatureSet
+
+# What a model's numbers depend on, beside its data.
+_PACKAGES = ("galena", "lightgbm", "numpy", "polars", "scikit-learn", "scipy")
+_LEAKAGE, _FAIRNESS = "leakage_suspected", "unfair_scores"
+
+
+def figures(report: "Report") -> dict[str, float]:
+    """The hold-out's figures by name: of the model, and of what it has to beat."""
+    found = report.hold_out
+    if found is None:
+        return {}
+    against = found.against_base_rate
+    return {
+        **{f"hold-out {name}": value for name, value in asdict(found.model).items()},
+        "hold-out window_auc": found.window_auc,
+        **({} if found.coverage is None else {"hold-out coverage": found.coverage}),
+        "hold-out log_loss of base rate": found.base_rate.log_loss,
+        "log_loss against base rate": against.mean,
+        "log_loss against base rate low": against.low,
+        "log_loss against base rate high": against.high,
+        **{
+            # MLflow takes no + in the name of a figure.
+            f"hold-out log_loss of {name.replace(' + ', ' and ')}": candidate.figures.log_loss
+            for name, candidate in found.candidates.items()
+        },
+    }
+
+
+def in_mlflow(
+    mlflow: MlflowTracking,
+    tenant_id: str,
+    run: DagsterRun,
+    version: int,
+    feature_set: "FeatureSet",
+    settings: "TrainingSettings",
+    trained: "Trained",
+) -> "MlflowRun":
+    """Record the training: parameters, figures, plots, the model's document, the data's digest, and
+    the environment that made it."""
+    from ml.model import dumps
+
+    report, evidence = trained.report, trained.model.evidence
+    parameters = {
+        "stage": evidence.stage,
+        "algorithm": report.algorithm,
+        "calibration": report.calibration,
+        **{
+            f"{algorithm}.{name}": str(value)
+            for algorithm, values in report.hyperparameters.items()
+            for name, value in values.items()
+        },
+    }
+    return mlflow.log_training(
+        tenant_id,
+        dagster_run=run,
+        run_name=f"lead_model {version}",
+        parameters=parameters,
+        metrics=figures(report),
+        artifacts={
+            "model.json": dumps(trained.model),
+            "settings.json": settings.model_dump_json(indent=2).encode(),
+            "environment.txt": _environment().encode(),
+            **(_pictures(report.hold_out) if report.hold_out else {}),
+        },
+        tags={
+            "version": str(version),
+            "feature_set": str(feature_set.feature_set),
+            "data sha256": feature_set.sha256,
+            "data rows": str(feature_set.rows),
+        },
+    )
+
+
+def metadata(
+    version: int, feature_set: "FeatureSet", trained: "Trained", recorded: "MlflowRun"
+) -> dict[str, RawMetadataValue]:
+    """The same for the materialization."""
+    report, evidence = trained.report, trained.model.evidence
+    return {
+        "model version": version,
+        "stage": evidence.stage,
+        "outcomes": evidence.outcomes,
+        "algorithm": report.algorithm,
+        "calibration": report.calibration,
+        **({"lacking": report.lacking} if report.lacking else {}),
+        **figures(report),
+        **_tables(report),
+        **{
+            name: MetadataValue.md(
+                f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})"
+            )
+            for name, png in (_pictures(report.hold_out) if report.hold_out else {}).items()
+        },
+        "feature set": feature_set.feature_set,
+        "data sha256": feature_set.sha256,
+        "feature set made by": MetadataValue.dagster_run(feature_set.run_id),
+        "mlflow run id": recorded.run_id,
+        # Answers while `galena up --mlflow` runs, unless another program has its port.
+        "mlflow run": MetadataValue.url(
+            f"http://127.0.0.1:{UI_PORT}/#/experiments/{recorded.experiment_id}"
+            f"/runs/{recorded.run_id}"
+        ),
+    }
+
+
+def raise_alarms(database: "Database", tenant_id: str, report: "Report") -> None:
+    """An alert for each attribute that the audit kept out, and for each group that seldom enters
+    the top tenth; those that no longer hold are resolved."""
+    from warehouse import alerts
+
+    wanted = {
+        _LEAKAGE: {
+            suspect.column: suspect.sentence
+            for suspect in report.suspects
+            if suspect.column not in report.kept
+        },
+        _FAIRNESS: {
+            f"{alarm.attribute}: {alarm.group}": alarm.sentence
+            for alarm in (report.fairness.alarms if report.fairness else ())
+        },
+    }
+    with database.tenant(tenant_id) as connection:
+        for kind, found in wanted.items():
+            alerts.resolve_others(connection, tenant_id, kind, list(found))
+            for subject, sentence in found.items():
+                alerts.raise_alert(connection, tenant_id, kind, subject, sentence)
+
+
+def _tables(report: "Report") -> dict[str, RawMetadataValue]:
+    """Candidates, suspects and groups, as tables for people."""
+    found: dict[str, RawMetadataValue] = {}
+    if report.hold_out:
+        found["candidates"] = _table(
+            "algorithm | log-loss | AUC | window AUC | against the default",
+            (
+                f"{name} | {one.figures.log_loss:.4f} | {one.figures.auc:.3f} |"
+                f" {one.window_auc:.3f} | {_beside(one.against_default)}"
+                for name, one in report.hold_out.candidates.items()
+            ),
+        )
+    if report.suspects:
+        found["leakage audit"] = MetadataValue.md(
+            "\n".join(
+                f"- **{suspect.column}**"
+                f" ({'kept' if suspect.column in report.kept else 'left out'}): {suspect.sentence}"
+                for suspect in report.suspects
+            )
+        )
+    if report.fairness:
+        found["by group"] = _table(
+            "attribute | group | rows | rate | predicted | AUC | in top tenth",
+            (
+                f"{group.attribute} | {group.group} | {group.rows} | {group.conversion_rate:.1%} |"
+                f" {group.predicted:.1%} | {'' if group.auc is None else f'{group.auc:.3f}'} |"
+                f" {group.selected:.1%}"
+                for group in report.fairness.groups
+            ),
+        )
+    return found
+
+
+def _table(heading: str, rows: "Iterable[str]") -> RawMetadataValue:
+    lines = [heading, "|".join(["---"] * (heading.count("|") + 1)), *rows]
+    return MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+
+
+def _beside(default: "Difference | None") -> str:
+    if default is None:
+        return "default"
+    return f"{default.mean:+.4f} ({default.low:+.4f} to {default.high:+.4f})"
+
+
+def _pictures(hold_out: "HoldOut") -> dict[str, bytes]:
+    from ml import plots
+
+    return {
+        "calibration.png": plots.calibration_plot(hold_out.calibration),
+        "roc.png": plots.roc_plot(hold_out.roc, hold_out.model.auc),
+        "lift.png": plots.gains_plot(hold_out.gains),
+        "importance.png": plots.importance_plot(hold_out.importance),
+    }
+
+
+def _environment() -> str:
+    import platform
+    from importlib.metadata import version
+
+    lines = [f"python=={platform.python_version()}"]
+    return "\n".join([*lines, *(f"{name}=={version(name)}" for name in _PACKAGES)]) + "\n"

@@ -1,0 +1,78 @@
+"""What a tenant may decide about its own training; every field has a default that serves."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+Direction = Literal["increasing", "decreasing"]
+AlgorithmName = Literal[
+    "boosted_tables",
+    "deep_boosting",
+    "logistic_regression",
+    "random_forest",
+    "neural_network",
+    "naive_bayes",
+]
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Fairness(_Frozen):
+    """The groups whose figures are compared.
+
+    groups: attributes of leads; for a numeric one the edges that part it into bands, ascending
+        ([30, 45, 60] makes four), for others an empty list: one group per value.
+    alarm_below: the alarm is raised where a group's rate of entering the top tenth is less than
+        this share of the greatest group's; 0.8 is the four-fifths rule of the US guidelines on
+        employee selection (29 CFR 1607.4 D).
+    fewest_rows: groups of fewer rows are shown, but raise no alarm.
+    """
+
+    groups: dict[Name, tuple[float, ...]] = {}
+    alarm_below: float = Field(default=0.8, ge=0, le=1)
+    fewest_rows: PositiveInt = 200
+
+
+class Retraining(_Frozen):
+    """When a tenant is due to be trained again: as soon as one of these holds.
+
+    after_days: age of the model that serves. new_outcomes: leads whose outcome became known since,
+    as a share of the outcomes it was trained on. on_drift: an open alert says that its scores no
+    longer mean what they say.
+    """
+
+    after_days: PositiveInt = 30
+    new_outcomes: float = Field(default=0.1, gt=0)
+    on_drift: bool = True
+
+
+class Tuning(_Frozen):
+    """How long hyperparameters may be searched for at a training; no trials, no search."""
+
+    trials: int = Field(default=0, ge=0, le=1000)
+    seconds: PositiveInt = 600
+
+
+class TrainingSettings(_Frozen):
+    """A tenant's training.
+
+    algorithms: the ones that may serve, first the one that does unless another is better; empty
+        lets Galena choose.
+    monotone: numeric attributes whose rise may only raise, or only lower, the score.
+    keep: attributes that are used although the leakage audit warns of them. drop: attributes that
+        are never used.
+    pooling: the tenant agrees that figures of its activity, never a row or a category, enter the
+        model shared by those who agree, and is served by it until its own outcomes do better.
+    """
+
+    algorithms: tuple[AlgorithmName, ...] = ()
+    monotone: dict[Name, Direction] = {}
+    keep: frozenset[Name] = frozenset()
+    drop: frozenset[Name] = frozenset()
+    pooling: bool = False
+    fairness: Fairness = Fairness()
+    retraining: Retraining = Retraining()
+    tuning: Tuning = Tuning()
