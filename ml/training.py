@@ -39,6 +39,7 @@ from ml.windows import Rows, Times, rolling
 FEWEST_TO_FIT = 50
 FEWEST_TO_JUDGE = 100
 DEFAULTS: tuple[AlgorithmName, ...] = ("boosted_tables", "logistic_regression")
+FEWER_ROUNDS = "boosted_tables of fewer rounds"
 
 # How models are judged, as a training's job tells it.
 VALIDATION = {
@@ -147,11 +148,10 @@ def _own_model(job: _Job, folds: Folds, p_value: float, search: Search | None) -
     directions = dict(job.settings.monotone)
     algorithms = _algorithms(job, folds, search)
     raw: dict[str, list[Floats]] = {}
-    for number, algorithm in enumerate(algorithms.values()):
+    for number, (name, algorithm) in enumerate(algorithms.items()):
         begin, step = 0.3 + 0.5 * number / len(algorithms), 0.5 / len(algorithms)
-
-        told = job.part(f"measuring {algorithm.name}", begin, step)
-        raw[algorithm.name] = folds.scores(algorithm, directions, job.seed, told)
+        told = job.part(f"measuring {name}", begin, step)
+        raw[name] = folds.scores(algorithm, directions, job.seed, told)
     judged = {name: folds.judged(scored) for name, scored in raw.items()}
     chosen = _chosen(folds, judged)
     figures = {
@@ -188,11 +188,15 @@ def _own_model(job: _Job, folds: Folds, p_value: float, search: Search | None) -
 
 
 def _algorithms(job: _Job, folds: Folds, search: Search | None) -> dict[str, Algorithm]:
-    """The algorithms that are measured, the first with the hyperparameters that were found."""
+    """The candidates that are measured, the first with the hyperparameters that were found."""
     from ml.algorithms import ALGORITHMS
+    from ml.algorithms.boosted_tables import LEAST_ROUNDS, BoostedTables
 
     names = job.settings.algorithms or DEFAULTS
     found: dict[str, Algorithm] = {name: ALGORITHMS[name]() for name in names}
+    if not job.settings.algorithms:
+        # Where the signal is weak and rates move, hundreds of rounds learn last year's months.
+        found[FEWER_ROUNDS] = BoostedTables(rounds=LEAST_ROUNDS)
     if search is not None:
         directions, outcome = dict(job.settings.monotone), np.concatenate(folds.outcomes)
 

@@ -48,14 +48,17 @@ def _worth(metrics: Mapping[str, Any]) -> str:
     found = metrics.get("hold_out")
     if not found:
         return f"No model of its own: {metrics.get('lacking')}."
+    # A model of a release that had one algorithm names no candidates.
+    candidates = found.get("candidates", {"boosted_tables": {"figures": found["model"]}})
     figures = [
         f"{name.replace('_', ' ')} AUC {one['figures']['auc']:.3f}"
         f" log-loss {one['figures']['log_loss']:.4f}"
-        for name, one in found["candidates"].items()
+        for name, one in candidates.items()
     ]
     base_rate = f"base rate log-loss {found['base_rate']['log_loss']:.4f}"
-    unseen = f"On outcomes it had not seen ({found['validation']})"
-    measured = f"{unseen}: {', '.join([*figures, base_rate])}; {metrics['algorithm']} serves."
+    unseen = f"On outcomes it had not seen ({found.get('validation', 'rolling windows')})"
+    serves = metrics.get("algorithm", "boosted_tables").replace("_", " ")
+    measured = f"{unseen}: {', '.join([*figures, base_rate])}; {serves} serves."
     return f"{measured} {metrics['lacking']}." if metrics.get("lacking") else measured
 
 

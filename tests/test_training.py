@@ -24,7 +24,7 @@ from ml.report import HoldOut
 from ml.scoring import score
 from ml.settings import TrainingSettings
 from ml.spec import Dropped
-from ml.training import Trained
+from ml.training import FEWER_ROUNDS, Trained
 from tests.planted import (
     BUDGET,
     CITY,
@@ -74,7 +74,7 @@ def test_the_model_comes_near_the_best_possible_one(acme: History, hold_out: Hol
     assert hold_out.model.lift10 > 2
     assert hold_out.base_rate.log_loss > hold_out.model.log_loss + 0.02
     assert hold_out.against_base_rate.better
-    assert set(hold_out.candidates) == {"boosted_tables", "logistic_regression"}
+    assert set(hold_out.candidates) == {"boosted_tables", "logistic_regression", FEWER_ROUNDS}
     assert hold_out.coverage == pytest.approx(0.9, abs=0.1)
 
 
