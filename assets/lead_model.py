@@ -1,5 +1,6 @@
 """A tenant's lead scoring model: trained, registered, recorded in MLflow, promoted."""
 
+import hashlib
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Protocol
@@ -73,18 +74,17 @@ def train_tenant(
                 hyperparameters=trained.report.hyperparameters,
                 metrics=model_record.figures(trained.report),
             )
-        recorded_in = model_record.in_mlflow(
-            mlflow, tenant_id, context.run, version, feature_set, settings, trained
-        )
-        with database.tenant(tenant_id) as connection:
-            models.link_mlflow(connection, tenant_id, version, recorded_in.run_id)
+            # In one transaction: a model that is to serve serves as soon as it is there.
             if job.request.promote:
                 models.promote(
                     connection, tenant_id, version, "champion", actor=f"run {run_id}", why="trained"
                 )
         if job.request.promote:
-            mlflow.set_alias(tenant_id, "champion", recorded_in.run_id)
-        model_record.raise_alarms(database, tenant_id, trained.report)
+            model_record.raise_alarms(database, tenant_id, trained.report)
+        recorded_in = model_record.in_mlflow_or_alert(
+            mlflow, database, tenant_id, context.run, version, feature_set, settings, trained,
+            champion=job.request.promote,
+        )  # fmt: skip
     return MaterializeResult(
         metadata=model_record.metadata(version, feature_set, trained, recorded_in)
     )
@@ -100,20 +100,27 @@ def _trained(
 
     with database.tenant(tenant_id) as connection:
         feature_set = features.find(connection, tenant_id, job.request.feature_set)
-        settings = training_settings.find(connection, tenant_id)
-        writes = attribute_writes.written_after(connection, tenant_id)
-        pooled = pooled_models.newest(connection) if settings.pooling else None
-    if feature_set is None:
-        raise Failure(f"Tenant {tenant_id!r} has no feature set: materialize lead_features first.")
-    settings = _as_asked(settings, job)
-    with database.reader(tenant_id) as reader:
-        rows = features.rows(reader, tenant_id, feature_set.feature_set)
-    with database.tenant(tenant_id) as connection:
+        if feature_set is None:
+            raise Failure(
+                f"Tenant {tenant_id!r} has no feature set: materialize lead_features first."
+            )
+        # In one transaction with finding it: what an open job learns from is not deleted.
         job.learns_from(
-            connection, feature_set=feature_set.feature_set, rows=rows.height,
+            connection, feature_set=feature_set.feature_set, rows=feature_set.rows,
             sha256=feature_set.sha256,
         )  # fmt: skip
         job.validates_by(connection, training.VALIDATION)
+        settings = training_settings.find(connection, tenant_id)
+        writes = attribute_writes.written_after(connection, tenant_id)
+        pooled = pooled_models.newest(connection) if settings.pooling else None
+    settings = _as_asked(settings, job)
+    with database.reader(tenant_id) as reader:
+        rows = features.rows(reader, tenant_id, feature_set.feature_set)
+    if rows.height != feature_set.rows:
+        raise Failure(
+            f"Feature set {feature_set.feature_set} has {rows.height} of {feature_set.rows} rows:"
+            " materialize lead_features anew."
+        )
     trained = training.train(
         History.of(FeatureSpec.from_json(feature_set.spec), rows),
         trained_at=datetime.now(UTC),
@@ -161,7 +168,10 @@ def _search(
         algorithm: "type[Algorithm]",
         evaluate: "Callable[[Algorithm, Callable[[int, float], None]], float]",
     ) -> "Algorithm":
-        study = tuning_trials.study_name(sha256, algorithm.name)
+        # With other columns or directions the same data give other losses.
+        decided = settings.model_dump_json(include={"monotone", "keep", "drop"})
+        data = hashlib.sha256(f"{sha256} {decided}".encode()).hexdigest()
+        study = tuning_trials.study_name(data, algorithm.name)
         with database.tenant(tenant_id) as connection:
             finished = tuning_trials.finished(connection, tenant_id, study)
         losses = [trial.value for trial in finished if trial.value is not None]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # What a model's numbers depend on, beside its data.
 _PACKAGES = ("galena", "lightgbm", "numpy", "polars", "scikit-learn", "scipy")
-_LEAKAGE, _FAIRNESS = "leakage_suspected", "unfair_scores"
+_LEAKAGE, _FAIRNESS, _MLFLOW = "leakage_suspected", "unfair_scores", "mlflow_failed"
 
 
 def figures(report: "Report") -> dict[str, float]:
@@ -47,7 +47,39 @@ def figures(report: "Report") -> dict[str, float]:
     }
 
 
-def in_mlflow(
+def in_mlflow_or_alert(
+    mlflow: MlflowTracking,
+    database: "Database",
+    tenant_id: str,
+    run: DagsterRun,
+    version: int,
+    feature_set: "FeatureSet",
+    settings: "TrainingSettings",
+    trained: "Trained",
+    *,
+    champion: bool,
+) -> "MlflowRun | None":
+    """Record the training, which is done, in MLflow; where that fails, raise an alert and return
+    None: what serves does not depend on the record of it."""
+    from warehouse import alerts, models
+    from warehouse.errors import in_one_line
+
+    try:
+        found = _in_mlflow(mlflow, tenant_id, run, version, feature_set, settings, trained)
+        if champion:
+            mlflow.set_alias(tenant_id, "champion", found.run_id)
+    except Exception as error:
+        message = f"model version {version} is not recorded: {in_one_line(error)}"
+        with database.tenant(tenant_id) as connection:
+            alerts.raise_alert(connection, tenant_id, _MLFLOW, "", message)
+        return None
+    with database.tenant(tenant_id) as connection:
+        models.link_mlflow(connection, tenant_id, version, found.run_id)
+        alerts.resolve(connection, tenant_id, _MLFLOW, [""])
+    return found
+
+
+def _in_mlflow(
     mlflow: MlflowTracking,
     tenant_id: str,
     run: DagsterRun,
@@ -93,7 +125,7 @@ def in_mlflow(
 
 
 def metadata(
-    version: int, feature_set: "FeatureSet", trained: "Trained", recorded: "MlflowRun"
+    version: int, feature_set: "FeatureSet", trained: "Trained", recorded: "MlflowRun | None"
 ) -> dict[str, RawMetadataValue]:
     """The same for the materialization."""
     report, evidence = trained.report, trained.model.evidence
@@ -115,12 +147,18 @@ def metadata(
         "feature set": feature_set.feature_set,
         "data sha256": feature_set.sha256,
         "feature set made by": MetadataValue.dagster_run(feature_set.run_id),
+        **_link(recorded),
+    }
+
+
+def _link(recorded: "MlflowRun | None") -> dict[str, RawMetadataValue]:
+    if recorded is None:
+        return {"mlflow run id": "none: see `galena alerts`"}
+    # Answers while `galena up --mlflow` runs, unless another program has its port.
+    address = f"http://127.0.0.1:{UI_PORT}/#/experiments/{recorded.experiment_id}"
+    return {
         "mlflow run id": recorded.run_id,
-        # Answers while `galena up --mlflow` runs, unless another program has its port.
-        "mlflow run": MetadataValue.url(
-            f"http://127.0.0.1:{UI_PORT}/#/experiments/{recorded.experiment_id}"
-            f"/runs/{recorded.run_id}"
-        ),
+        "mlflow run": MetadataValue.url(f"{address}/runs/{recorded.run_id}"),
     }
 
 

@@ -73,20 +73,19 @@ refresh_pooled_model = define_asset_job(
 def _samples(database: "Database") -> "Iterator[Sample]":
     """One at a time, each read in a session of its tenant."""
     from warehouse import tenants
-    from warehouse.errors import TenantNotFoundError
+    from warehouse.errors import GalenaError
 
     for tenant in tenants.find_all(database):
-        # A tenant may be removed at any moment.
-        with suppress(TenantNotFoundError):
+        # A tenant may be removed at any moment; one whose settings cannot be read has not agreed,
+        # and gets its alert with the night's trainings.
+        with suppress(GalenaError):
             if tenant.status == "active" and (sample := _sample(database, tenant.tenant_id)):
                 yield sample
 
 
 def _sample(database: "Database", tenant_id: str) -> "Sample | None":
     """The newest rows of a tenant that agreed; None of one that did not, or has none."""
-    import numpy as np
-
-    from ml.algorithm import Sample
+    from ml.history import History
     from ml.pooling import MOST_ROWS
     from ml.spec import FeatureSpec
     from warehouse import features, training_settings
@@ -98,14 +97,8 @@ def _sample(database: "Database", tenant_id: str) -> "Sample | None":
         return None
     with database.reader(tenant_id) as reader:
         rows = features.rows(reader, tenant_id, feature_set.feature_set).tail(MOST_ROWS)
-    spec = FeatureSpec.from_json(feature_set.spec)
-    matrix = rows["features"].explode().to_numpy().reshape(rows.height, len(spec.features))
-    return Sample(
-        spec,
-        np.asarray(matrix, dtype=np.float32),
-        rows["label"].to_numpy(),
-        monotone=(0,) * len(spec.features),
-    )
+    history = History.of(FeatureSpec.from_json(feature_set.spec), rows)
+    return history.sample(history.all_rows(), {})
 
 
 def _table(model: "PooledModel") -> MetadataValue:

@@ -38,7 +38,6 @@ BIG_ROWS = 50_000
 # No tenant is begun after so long: the machine is for others by day. Who is left is first the
 # next night, having been trained longest ago.
 _NIGHT_S = 3 * 3600.0
-_ALERT = "training_failed"
 
 
 # A database that is away for a moment must not cost the night: who was trained is no longer due.
@@ -46,22 +45,28 @@ _ALERT = "training_failed"
 def retrain_tenants(
     context: OpExecutionContext, warehouse: Warehouse, mlflow: MlflowTracking
 ) -> None:
-    """Train every tenant that is due, one after the other, and score its leads anew where another
-    model serves.
+    """Watch for drift, train every tenant that is due, one after the other, and score its leads
+    anew where another model serves.
 
     A tenant that cannot be trained gets an alert, and the others are trained; the run fails at its
     end. Big tenants are queued for runs of their own.
     """
-    from warehouse import retraining
+    from warehouse import model_drift, retraining
     from warehouse.errors import TenantNotFoundError
 
     began, done, failed = time.monotonic(), 0, 0
+    drifted = model_drift.watch(warehouse.database, now=datetime.now(UTC))
+    context.log.info(f"The scores of {drifted} tenants no longer mean what they say.")
     due = retraining.due(warehouse.database, now=datetime.now(UTC))
     for tenant in due:
         if time.monotonic() > began + _NIGHT_S:
             break
-        done += 1
         with suppress(TenantNotFoundError):
+            # Hours may have passed, and somebody may have trained it.
+            with warehouse.database.tenant(tenant.tenant_id) as connection:
+                if not retraining.why_due(connection, tenant.tenant_id, now=datetime.now(UTC)):
+                    continue
+            done += 1
             if tenant.rows > BIG_ROWS:
                 _queue(warehouse, tenant)
             else:
@@ -92,6 +97,7 @@ def _retrained(
 ) -> bool:
     """Train the tenant, with an alert where that fails; False then."""
     from warehouse import alerts, errors
+    from warehouse.retraining import ALERT
     from warehouse.training_recording import TrainingCancelledError
 
     try:
@@ -100,13 +106,13 @@ def _retrained(
             with warehouse.database.tenant(tenant_id):
                 context.log_event(event)
         with warehouse.database.tenant(tenant_id) as connection:
-            alerts.resolve(connection, tenant_id, _ALERT, [""])
+            alerts.resolve(connection, tenant_id, ALERT, [""])
     except (TrainingCancelledError, errors.TenantNotFoundError):
         return True
     except Exception as error:
         with warehouse.database.tenant(tenant_id) as connection:
             message = errors.in_one_line(error)
-            alerts.raise_alert(connection, tenant_id, _ALERT, "", message)
+            alerts.raise_alert(connection, tenant_id, ALERT, "", message)
         return False
     return True
 

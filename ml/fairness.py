@@ -17,6 +17,7 @@ from ml import confidence
 from ml.metrics import TOP_SHARE, Bools, Floats
 from ml.metrics import auc as auc_of
 from ml.settings import Fairness
+from ml.windows import Rows
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -80,13 +81,14 @@ def by_group(
     groups: Mapping[str, ArrayLike],
     outcome: Bools,
     probability: Floats,
+    lead: Rows,
     *,
     settings: Fairness,
 ) -> FairnessReport:
     """The figures of each group on rows that the model was not fitted on.
 
     groups: by attribute, the group (n,) of each row, as text (bands() makes it of numbers).
-    outcome, probability: (n,), n >= 1.
+    outcome, probability: (n,), n >= 1. lead: (n,) codes; rows of one lead share one.
 
     An alarm is raised for a group where the whole 90 % interval of its rate of entering the top
     tenth lies below settings.alarm_below x the interval of the greatest rate, so that chance alone
@@ -108,7 +110,7 @@ def by_group(
                 f"groups[{attribute!r}] has shape {group.shape}, expected {outcome.shape}: "
                 "one group for each row"
             )
-        own = _figures(attribute, group, outcome, probability, top)
+        own = _figures(attribute, group, outcome, probability, top, lead)
         figures += own
         alarms += _alarms(own, settings)
     return FairnessReport(tuple(figures), tuple(alarms))
@@ -139,14 +141,21 @@ def _top(probability: Floats) -> Bools:
 
 
 def _figures(
-    attribute: str, group: NDArray[np.str_], outcome: Bools, probability: Floats, top: Bools
+    attribute: str,
+    group: NDArray[np.str_],
+    outcome: Bools,
+    probability: Floats,
+    top: Bools,
+    lead: Rows,
 ) -> list[GroupFigures]:
     by_group = _frame(group, outcome, probability, top)
     rows, converted, chosen = (
         by_group[name].to_numpy(np.int64) for name in ("rows", "converted", "chosen")
     )
-    rate_low, rate_high = confidence.jeffreys(converted, rows)
-    selected_low, selected_high = confidence.jeffreys(chosen, rows)
+    # Rows of one lead share its outcome and much of its score: leads are counted, not rows.
+    leads = np.array([len(np.unique(lead[group == name])) for name in by_group.index])
+    rate_low, rate_high = confidence.jeffreys(converted * leads / rows, leads)
+    selected_low, selected_high = confidence.jeffreys(chosen * leads / rows, leads)
     return [
         GroupFigures(
             attribute=attribute,

@@ -27,6 +27,7 @@ def by_attributes(
         {name: _groups(history, name, edges, rows) for name, edges in named.items()},
         history.label[rows],
         expit(log_odds),
+        history.lead[rows],
         settings=settings,
     )
 

@@ -45,7 +45,8 @@ class HoldOut:
     validation: on windows that lay in each model's future, or, where outcomes are too few for
         those, on the leads that each of five models was not shown.
     windows: of the rolling windows, oldest first.
-    model: the figures of what serves. base_rate: of the conversion rate known at the time.
+    model: the figures of the candidate that was chosen, which serves unless the report says what it
+        is lacking. base_rate: of the conversion rate known at the time.
     against_base_rate: the log-loss of the one less that of the other.
     window_auc: mean over the windows of the AUC within each. The pooled AUC in the figures also
         rewards knowing in which window rates are high.

@@ -1,8 +1,9 @@
 """What a tenant may decide about its own training; every field has a default that serves."""
 
+from itertools import pairwise
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt
 
 Direction = Literal["increasing", "decreasing"]
 AlgorithmName = Literal[
@@ -16,8 +17,20 @@ AlgorithmName = Literal[
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
+def _ascending(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if any(after <= before for before, after in pairwise(edges)):
+        raise ValueError("edges have to ascend")
+    return edges
+
+
+Edges = Annotated[
+    tuple[Annotated[float, Field(allow_inf_nan=False)], ...], AfterValidator(_ascending)
+]
+
+
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # What JSON cannot hold would be stored as null, and be refused at every reading.
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Fairness(_Frozen):
@@ -31,7 +44,7 @@ class Fairness(_Frozen):
     fewest_rows: groups of fewer rows are shown, but raise no alarm.
     """
 
-    groups: dict[Name, tuple[float, ...]] = {}
+    groups: dict[Name, Edges] = {}
     alarm_below: float = Field(default=0.8, ge=0, le=1)
     fewest_rows: PositiveInt = 200
 

@@ -38,6 +38,7 @@ from ml.windows import Rows, Times, rolling
 
 FEWEST_TO_FIT = 50
 FEWEST_TO_JUDGE = 100
+SEARCHED_WINDOWS = 3
 DEFAULTS: tuple[AlgorithmName, ...] = ("boosted_tables", "logistic_regression")
 FEWER_ROUNDS = "boosted_tables of fewer rounds"
 
@@ -198,13 +199,15 @@ def _algorithms(job: _Job, folds: Folds, search: Search | None) -> dict[str, Alg
         # Where the signal is weak and rates move, hundreds of rounds learn last year's months.
         found[FEWER_ROUNDS] = BoostedTables(rounds=LEAST_ROUNDS)
     if search is not None:
-        directions, outcome = dict(job.settings.monotone), np.concatenate(folds.outcomes)
+        # The later windows judge what was found, and were not searched on.
+        searched = Folds(folds.history, folds.folds[:SEARCHED_WINDOWS], folds.validation)
+        directions, outcome = dict(job.settings.monotone), np.concatenate(searched.outcomes)
+        alive = job.part("searching hyperparameters", 0.05, 0.0)
 
         def evaluate(one: Algorithm, after: Callable[[int, float], None]) -> float:
-            scores = folds.scores(one, directions, job.seed, lambda _done: None, after)
+            scores = searched.scores(one, directions, job.seed, alive, after)
             return float(losses(outcome, np.concatenate(scores)).mean())
 
-        job.progress("searching hyperparameters", 0.05, {})
         found[names[0]] = search(ALGORITHMS[names[0]], evaluate)
     return found
 

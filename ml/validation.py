@@ -152,9 +152,11 @@ class Folds:
         return [losses(*pair) for pair in zip(self.outcomes, log_odds, strict=True)]
 
     def window_auc(self, log_odds: Sequence[Floats]) -> float:
-        """The mean AUC of the windows that have outcomes of both kinds."""
+        """The mean AUC of the windows that have outcomes of both kinds; that of all rows where none
+        has."""
         pairs = zip(self.outcomes, log_odds, strict=True)
         both = [(outcome, scored) for outcome, scored in pairs if 0 < outcome.mean() < 1]
+        both = both or [(np.concatenate(self.outcomes), np.concatenate(log_odds))]
         return float(np.mean([auc(outcome, scored) for outcome, scored in both]))
 
 
@@ -170,7 +172,7 @@ def by_lead(history: History, seed: int) -> list[Fold]:
         fold_of_lead[members] = (np.arange(len(members)) + dealt) % LEAD_FOLDS
         dealt += len(members)
     fold = fold_of_lead[history.lead]
-    return [Fold(np.flatnonzero(fold != n), np.flatnonzero(fold == n)) for n in range(LEAD_FOLDS)]
+    return [Fold(np.flatnonzero(fold != n), np.flatnonzero(fold == n)) for n in np.unique(fold)]
 
 
 def newest(rows: Rows, share: float = NEWEST_SHARE) -> Rows:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from ml.settings import Fairness, TrainingSettings
 from orchestration.streams import Notes
-from warehouse import crm, tenants
+from warehouse import crm, tenants, training_settings
 from warehouse.database import Database
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Sample:
     events: what happens after that time, without end or not: the changes of each event, whose time
     the second argument tells by the number of changes before it.
     per_second: changes per second at which that is to happen.
+    settings: what it has decided about its training.
     """
 
     tenant_id: str
@@ -39,6 +41,7 @@ class Sample:
     tables: Callable[[datetime], list[tuple[str, pl.DataFrame]]]
     events: Callable[[datetime, Callable[[int], datetime]], Iterator[list["Change"]]]
     per_second: float
+    settings: TrainingSettings
 
     def create(self, database: Database, notes: Notes) -> None:
         """All records in one transaction: the first run must not begin on half of them.
@@ -51,6 +54,7 @@ class Sample:
         frames = self.tables(created_at)
         notes.begin(self.tenant_id, created_at)
         with database.tenant(self.tenant_id) as connection:
+            training_settings.save(connection, self.tenant_id, self.settings, actor="samples")
             for table, frame in frames:
                 crm.upsert(connection, self.tenant_id, table, frame)
 
@@ -85,6 +89,7 @@ def all_samples() -> Iterator[Sample]:
         lambda _now: [("leads", bank.leads())],
         lambda _now, time_of: bank.live_events(time_of),
         _BANK_PER_SECOND,
+        TrainingSettings(fairness=Fairness(groups={"age": (30, 45, 60), "marital": ()})),
     )
     leads = sum(profile.leads for profile in PROFILES.values())
     for profile in PROFILES.values():
@@ -101,6 +106,7 @@ def simulated(profile: "TenantProfile", per_second: float) -> Sample:
         partial(_tables, profile),
         partial(_events, profile),
         per_second,
+        TrainingSettings(pooling=True),
     )
 
 

@@ -64,6 +64,10 @@ def train(
         return
     if not tenant:
         raise GalenaError("TENANT is missing: name the tenant whose model is to be trained.")
+    if again and (data or mapping or algorithm or trials is not None or seconds is not None):
+        raise GalenaError("--again does what the job was to do: leave out the other options.")
+    if mapping and not data:
+        raise GalenaError("--mapping says what a file's columns are: name the file with --data.")
     request = training_jobs.Request(
         algorithms=_algorithms(algorithm or []), trials=trials, seconds=seconds
     )

@@ -68,12 +68,18 @@ def test_scores_that_say_half_of_what_happens_raise_an_alert_of_their_tenant(
     assert open_kinds(acme, "brio") == []
 
 
-def test_the_alert_goes_with_another_champion(acme: Database) -> None:
+def test_scores_of_models_before_the_present_one_are_watched_too(acme: Database) -> None:
+    """Trained every month, none serves until its scores have matured."""
     scored(acme, "acme", said=0.1, converted=0.2)
-    model_drift.watch(acme, now=NOW)
     with acme.tenant("acme") as connection:
         serve(connection, "acme")
-    assert model_drift.watch(acme, now=NOW) == 0
+    assert model_drift.watch(acme, now=NOW) == 1
+
+
+def test_the_alert_goes_when_what_drifted_is_long_ago(acme: Database) -> None:
+    scored(acme, "acme", said=0.1, converted=0.2)
+    model_drift.watch(acme, now=NOW)
+    assert model_drift.watch(acme, now=NOW + timedelta(days=60)) == 0
     assert open_kinds(acme, "acme") == []
 
 

@@ -490,9 +490,9 @@ def test_a_search_finds_the_hyperparameters_that_serve() -> None:
 
     trained = trained_on(planted(2_000), settings=TABLES, search=search)
     assert trained.report.hyperparameters["boosted_tables"]["rounds"] == 30
-    assert windows == [[0, 1, 2, 3, 4]]
+    assert windows == [[0, 1, 2]], "the later windows judge what was found"
     assert trained.report.calibration == "as it is"
-    assert asked == [pytest.approx(measured(trained).model.log_loss)]
+    assert asked == [pytest.approx(measured(trained).model.log_loss, rel=0.2)]
 
 
 def test_the_report_is_plain_json(trained: Trained) -> None:

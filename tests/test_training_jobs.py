@@ -339,7 +339,7 @@ def test_what_a_file_teaches_is_what_its_leads_said(both: Database, tmp_path: Pa
     file = _read(_file(tmp_path, _labelled_rows()))
     with both.tenant(ACME) as connection:
         training_files.queue(connection, ACME, file, Request(), requested_by="a test")
-        saved = features.newest(connection, ACME)
+        saved = features.find(connection, ACME, 1)
     assert saved is not None
     with both.reader(ACME) as reader:
         rows = features.rows(reader, ACME, saved.feature_set)

@@ -103,10 +103,13 @@ def rows(reader: BulkReader, tenant_id: str, feature_set: int) -> pl.DataFrame:
 
 def _delete_unused(connection: Connection, tenant_id: str, keep: int) -> None:
     used = select(models.c.feature_set).where(models.c.tenant_id == tenant_id)
-    number = training_jobs.c.request["feature_set"].astext.cast(Integer)
-    asked = select(number).where(
+    wanted = func.coalesce(
+        training_jobs.c.training_data["feature_set"].astext,
+        training_jobs.c.request["feature_set"].astext,
+    ).cast(Integer)
+    asked = select(wanted).where(
         training_jobs.c.tenant_id == tenant_id,
-        number.is_not(None),
+        wanted.is_not(None),
         training_jobs.c.status.in_(("queued", "running")),
     )
     for table in (training_rows, feature_sets):

@@ -13,15 +13,19 @@ from warehouse.database import Database
 from warehouse.errors import TenantNotFoundError
 
 ALERT = "model_drift"
+DAYS = 60
 
 
 def outcomes(connection: Connection, tenant_id: str, *, now: datetime) -> OutcomeDrift:
-    """Test the champion's scores whose horizon has ended by now, one of each lead, the first.
+    """Test the scores whose horizon has ended by now and in the last 60 days, the first of a lead,
+    whichever model made it: with a month's horizon, one that is trained every month is replaced
+    before any of its own has matured.
 
     A score counts when its horizon has ended, also where its lead converted long before: early news
     is of conversions alone.
     """
-    rows = connection.execute(_MATURED, {"tenant_id": tenant_id, "now": now}).all()
+    asked = {"tenant_id": tenant_id, "now": now, "days": DAYS}
+    rows = connection.execute(_MATURED, asked).all()
     happened = np.array([row.converted for row in rows], dtype=np.bool_)
     return drift.outcomes(happened, np.array([row.probability for row in rows], dtype=np.float64))
 
@@ -44,15 +48,14 @@ def watch(database: Database, *, now: datetime) -> int:
 
 
 _MATURED = text(
-    "SELECT"
-    "  h.probability, coalesce(l.converted_at <= h.calculated_at"
-    "   + make_interval(days => m.horizon_days), false) AS converted"
-    " FROM (SELECT DISTINCT ON (s.lead_id) s.lead_id, s.calculated_at, s.probability,"
-    "   s.model_version FROM ml.lead_score_history s JOIN ml.model_aliases a"
-    "   ON a.tenant_id = s.tenant_id AND a.alias = 'champion' AND a.version = s.model_version"
-    "  WHERE s.tenant_id = :tenant_id ORDER BY s.lead_id, s.calculated_at) h"
-    " JOIN ml.models m ON m.tenant_id = :tenant_id AND m.version = h.model_version"
-    " JOIN crm.leads l ON l.tenant_id = :tenant_id AND l.lead_id = h.lead_id"
-    " WHERE h.calculated_at + make_interval(days => m.horizon_days) <= :now"
-    " ORDER BY h.calculated_at + make_interval(days => m.horizon_days), h.lead_id"
+    "SELECT h.probability, coalesce(l.converted_at <= h.calculated_at"
+    "  + make_interval(days => t.horizon_days), false) AS converted"
+    " FROM crm.tenants t"
+    " CROSS JOIN LATERAL (SELECT DISTINCT ON (s.lead_id) s.lead_id, s.calculated_at, s.probability"
+    "  FROM ml.lead_score_history s WHERE s.tenant_id = t.tenant_id"
+    "   AND s.calculated_at <= :now - make_interval(days => t.horizon_days)"
+    "   AND s.calculated_at > :now - make_interval(days => t.horizon_days + :days)"
+    "  ORDER BY s.lead_id, s.calculated_at) h"
+    " JOIN crm.leads l ON l.tenant_id = t.tenant_id AND l.lead_id = h.lead_id"
+    " WHERE t.tenant_id = :tenant_id ORDER BY h.calculated_at, h.lead_id"
 )

@@ -6,9 +6,12 @@ from datetime import datetime
 
 from sqlalchemy import Connection, text
 
-from warehouse import tenants, training_settings
+from warehouse import alerts, tenants, training_settings
 from warehouse.database import Database
-from warehouse.errors import TenantNotFoundError
+from warehouse.errors import GalenaError, TenantNotFoundError
+
+# Of a tenant that could not be trained.
+ALERT = "training_failed"
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,13 @@ def due(database: Database, *, now: datetime) -> list[Due]:
         if tenant.status != "active":
             continue
         with suppress(TenantNotFoundError), database.tenant(tenant.tenant_id) as connection:
-            if (one := why_due(connection, tenant.tenant_id, now=now)) is not None:
+            try:
+                one = why_due(connection, tenant.tenant_id, now=now)
+            except GalenaError as error:
+                # Its settings cannot be read: the others' night goes on.
+                alerts.raise_alert(connection, tenant.tenant_id, ALERT, "", str(error))
+                continue
+            if one is not None:
                 found.append(one)
     return sorted(found, key=lambda one: (one.trained_at, one.tenant_id))
 

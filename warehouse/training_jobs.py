@@ -118,7 +118,9 @@ def create(
 
 def again(connection: Connection, tenant_id: str, job_id: str, *, requested_by: str) -> str:
     """Queue what a job that has ended was asked to do once more, on the data that it learnt from,
-    if it got so far: its search for hyperparameters goes on where it was. Returns the new id.
+    if it got so far: its search for hyperparameters goes on where it was. Of a job that was
+    completed the model does not serve by itself: others may have been trained on newer data since.
+    Returns the new id.
 
     Raises GalenaError when the job has not ended, or its data are gone.
     """
@@ -132,7 +134,9 @@ def again(connection: Connection, tenant_id: str, job_id: str, *, requested_by: 
             f"The data of job {job_id} are gone, for other trainings came after it:"
             f" `galena train {tenant_id}` begins anew."
         )
-    request = replace(Request.from_json(job.request), feature_set=feature_set)
+    former = Request.from_json(job.request)
+    promote = former.promote and job.status != "completed"
+    request = replace(former, feature_set=feature_set, promote=promote)
     return create(
         connection,
         tenant_id,

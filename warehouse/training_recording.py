@@ -40,7 +40,8 @@ class Recording:
         """Tell how far the training is; about once a second it is written down.
 
         step: what begins, in words. share: of the whole that is done, 0 to 1. figures: those known
-        so far, by name. Raises TrainingCancelledError when somebody has asked for its end.
+        so far, by name. Raises TrainingCancelledError when somebody has asked for its end, or has
+        declared it dead.
         """
         self._waiting = (step, min(max(share, 0.0), 1.0), dict(figures or {}))
         if time.monotonic() < self._written + _SECONDS_BETWEEN_ROWS:
@@ -222,11 +223,12 @@ _PROGRESS = text(
     " WHERE tenant_id = :tenant_id AND job_id = :job_id"
 )
 _CANCELLED = text(
-    "SELECT cancel_asked_at IS NOT NULL FROM ml.training_jobs"
+    "SELECT cancel_asked_at IS NOT NULL OR status <> 'running' FROM ml.training_jobs"
     " WHERE tenant_id = :tenant_id AND job_id = :job_id"
 )
 _REGISTERED = text(
     "UPDATE ml.training_jobs SET model_version = :version, algorithm = :algorithm,"
     " step = 'model registered'"
-    " WHERE tenant_id = :tenant_id AND job_id = :job_id AND cancel_asked_at IS NULL"
+    " WHERE tenant_id = :tenant_id AND job_id = :job_id AND status = 'running'"
+    " AND cancel_asked_at IS NULL"
 )

@@ -20,11 +20,20 @@ _HEADING = "# How this tenant's models are trained; docs/training.md says what e
 
 
 def find(connection: Connection, tenant_id: str) -> TrainingSettings:
-    """The tenant's settings; the defaults where it has decided nothing."""
+    """The tenant's settings; the defaults where it has decided nothing.
+
+    Raises GalenaError for settings that another release has stored and this one cannot use.
+    """
     stored = connection.scalar(
         select(training_settings.c.settings).where(training_settings.c.tenant_id == tenant_id)
     )
-    return TrainingSettings.model_validate(stored or {})
+    try:
+        return TrainingSettings.model_validate(stored or {})
+    except ValidationError as error:
+        raise GalenaError(
+            f"The training settings of tenant {tenant_id!r}, {_first_error(error)}: set them anew"
+            f" with `galena tenant configure {tenant_id} --file FILE`."
+        ) from None
 
 
 def save(connection: Connection, tenant_id: str, settings: TrainingSettings, *, actor: str) -> None:
