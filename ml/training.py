@@ -7,7 +7,7 @@ Those scores, which no model could have learnt, give the figures, the calibratio
 confidence. The default algorithm serves unless another has a lower log-loss on all windows and
 chance does not explain it (ml.comparison). What serves is fitted on all rows. The base rate is
 served instead where the model's log-loss is above that of the base rate beyond chance, and where it
-is not below beyond chance and the outcomes have nothing to do with the columns either (ml.signal).
+is not plainly below and the outcomes have nothing to do with the columns either (ml.signal).
 One of the two is enough: where rates drift, months of windows cannot tell, and the model still
 ranks; and columns that tell only together are not seen by the test.
 
@@ -166,7 +166,7 @@ def _own_model(job: _Job, folds: Folds, p_value: float, search: Search | None) -
     predictor = judged[chosen].calibration.applied(fitted)
     hold_out = folds.hold_out(judged, chosen, predictor)
     against = hold_out.against_base_rate
-    no_signal = p_value >= signal.LEVEL and not against.better
+    no_signal = p_value >= signal.LEVEL and not against.plainly_better
     if no_signal or against.worse:
         beside = (
             f"log-loss {hold_out.model.log_loss:.4f} on outcomes it had not seen, the base rate's "

@@ -105,6 +105,7 @@ def _await(condition: Callable[[], bool]) -> None:
 _TRACES = (
     "DELETE FROM event_logs WHERE partition = :name",
     "DELETE FROM asset_event_tags WHERE value = :name",
+    "DELETE FROM asset_check_executions WHERE partition = :name OR evaluation_event ~ :named",
     "DELETE FROM job_ticks WHERE tick_body ~ :named",
     "DELETE FROM dynamic_partitions WHERE partition = :name",
     "DELETE FROM bulk_actions WHERE body ~ :named",
