@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 score_tenant = define_asset_job(
     "score_tenant",
-    selection=AssetSelection.all() - AssetSelection.assets("crm_source"),
+    # The pooled model is of all tenants: a tenant's first run would read them all.
+    selection=AssetSelection.all() - AssetSelection.assets("crm_source", "pooled_lead_model"),
     description="Everything of one tenant: features, model, scores and views from its CRM records.",
 )
 

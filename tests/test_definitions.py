@@ -66,6 +66,14 @@ def test_rescoring_is_in_no_pool_and_what_trains_is() -> None:
     assert limits["runs"]["max_concurrent_runs"] > 2 * limits["pools"]["default_limit"]
 
 
+def test_a_tenants_first_run_reads_no_other_tenant() -> None:
+    """The pooled model is made of all who agreed, once a night."""
+    defs = build_defs(resources={"warehouse": object(), "mlflow": object()})
+    made = {node.name for node in _nodes(defs, "score_tenant")}
+    assert "lead_model" in made
+    assert "pooled_lead_model" not in made
+
+
 def _nodes(defs: dg.Definitions, job: str) -> list[Any]:
     return list(defs.resolve_job_def(job).nodes)
 
