@@ -133,7 +133,8 @@ def test_real_calls_are_measured_in_every_figure(bank_hold_out: HoldOut) -> None
     assert {"boosted_tables", "logistic_regression", FEWER_ROUNDS} == set(bank_hold_out.candidates)
     for measured in (bank_hold_out.base_rate, *(found.figures for found in candidates)):
         assert np.isfinite(list(asdict(measured).values())).all()
-    assert all(0.5 < found.window_auc < 0.6 for found in candidates)
+    # What is known before a call says next to nothing within a window.
+    assert all(0.4 < found.window_auc < 0.6 for found in candidates)
     assert len(bank_hold_out.windows) == 5
 
 
