@@ -80,8 +80,13 @@ def crm_source() -> None:
     """Nothing."""
 
 
+@dg.asset
+def pooled_lead_model() -> None:
+    """Nothing."""
+
+
 defs = dg.Definitions(
-    assets=[crm_source, lead_features, lead_model, lead_scores],
+    assets=[crm_source, pooled_lead_model, lead_features, lead_model, lead_scores],
     jobs=[train_tenant, score_tenant],
     sensors=[tenants, training_requests],
     resources={"warehouse": Warehouse(database_url=dg.EnvVar("GALENA_DATABASE_URL"))},
