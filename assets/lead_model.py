@@ -15,6 +15,8 @@ from resources.warehouse import Warehouse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from sqlalchemy import Connection
+
     from ml.algorithm import Algorithm
     from ml.settings import TrainingSettings
     from ml.training import Search, Trained
@@ -48,7 +50,8 @@ def lead_model(
 def train_tenant(
     context: RunContext, warehouse: Warehouse, mlflow: MlflowTracking, tenant_id: str
 ) -> MaterializeResult[None]:
-    """Train, register, record and promote; the training's job tells how far it is."""
+    """Train, register, decide whether it serves, and record; the training's job tells how far it
+    is."""
     from assets import model_record
     from warehouse import models
     from warehouse.training_jobs import RUN_TAG
@@ -64,6 +67,8 @@ def train_tenant(
                 tenant_id,
                 trained.model,
                 feature_set=feature_set.feature_set,
+                data=feature_set.snapshot(),
+                configuration=settings.model_dump(mode="json"),
                 metrics=trained.report.to_json(),
                 run_id=run_id,
             )
@@ -75,18 +80,37 @@ def train_tenant(
                 metrics=model_record.figures(trained.report),
             )
             # In one transaction: a model that is to serve serves as soon as it is there.
-            if job.request.promote:
-                models.promote(
-                    connection, tenant_id, version, "champion", actor=f"run {run_id}", why="trained"
-                )
-        if job.request.promote:
+            serves = job.request.promote and _decided(
+                connection, tenant_id, version, trained, settings, run_id
+            )
+        if serves:
             model_record.raise_alarms(database, tenant_id, trained.report)
-        recorded_in = model_record.in_mlflow_or_alert(
-            mlflow, database, tenant_id, context.run, version, feature_set, settings, trained,
-            champion=job.request.promote,
-        )  # fmt: skip
+        done = model_record.Registered(
+            tenant_id, version, context.run, feature_set, settings, trained
+        )
+        recorded_in = model_record.recorded_or_alert(mlflow, database, done, champion=serves)
+    with database.tenant(tenant_id) as connection:
+        found = models.find(connection, tenant_id, version)
     return MaterializeResult(
-        metadata=model_record.metadata(version, feature_set, trained, recorded_in)
+        metadata={**model_record.decided(found), **model_record.metadata(done, recorded_in)}
+    )
+
+
+def _decided(
+    connection: "Connection",
+    tenant_id: str,
+    version: int,
+    trained: "Trained",
+    settings: "TrainingSettings",
+    run_id: str,
+) -> bool:
+    """Whether the version serves, by its gate and the tenant's governance."""
+    from warehouse import deployment, model_gate
+
+    governance = settings.governance
+    gate = model_gate.judged(connection, tenant_id, trained, governance)
+    return deployment.after_training(
+        connection, tenant_id, version, gate, governance, actor=f"run {run_id}"
     )
 
 

@@ -1,7 +1,8 @@
 """What is told of a trained model: to MLflow, in Dagster's metadata, and as alerts."""
 
 import base64
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from dagster import DagsterRun, MetadataValue
@@ -13,16 +14,34 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ml.comparison import Difference
-    from ml.report import HoldOut, Report
+    from ml.report import Report
     from ml.settings import TrainingSettings
     from ml.training import Trained
     from resources.mlflow import MlflowRun
     from warehouse.database import Database
     from warehouse.features import FeatureSet
+    from warehouse.models import ModelVersion
 
-# What a model's numbers depend on, beside its data.
-_PACKAGES = ("galena", "lightgbm", "numpy", "polars", "scikit-learn", "scipy")
 _LEAKAGE, _FAIRNESS, _MLFLOW = "leakage_suspected", "unfair_scores", "mlflow_failed"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A training whose model is registered as this version, and the Dagster run that made it."""
+
+    tenant_id: str
+    version: int
+    run: DagsterRun
+    feature_set: "FeatureSet"
+    settings: "TrainingSettings"
+    trained: "Trained"
+
+    @cached_property
+    def pictures(self) -> dict[str, bytes]:
+        """File name -> PNG."""
+        from ml import model_page
+
+        return model_page.pictures(self.trained.report.to_json())
 
 
 def figures(report: "Report") -> dict[str, float]:
@@ -47,27 +66,22 @@ def figures(report: "Report") -> dict[str, float]:
     }
 
 
-def in_mlflow_or_alert(
-    mlflow: MlflowTracking,
-    database: "Database",
-    tenant_id: str,
-    run: DagsterRun,
-    version: int,
-    feature_set: "FeatureSet",
-    settings: "TrainingSettings",
-    trained: "Trained",
-    *,
-    champion: bool,
+def recorded_or_alert(
+    mlflow: MlflowTracking, database: "Database", done: Registered, *, champion: bool
 ) -> "MlflowRun | None":
-    """Record the training, which is done, in MLflow; where that fails, raise an alert and return
-    None: what serves does not depend on the record of it."""
-    from warehouse import alerts, models
+    """Make the page of the training, which is done, and record it in MLflow; where that fails,
+    raise an alert and return None: what serves does not depend on the record of it."""
+    from warehouse import alerts, model_pages, models
     from warehouse.errors import in_one_line
 
+    tenant_id, version = done.tenant_id, done.version
     try:
-        found = _in_mlflow(mlflow, tenant_id, run, version, feature_set, settings, trained)
+        page = model_pages.make(
+            database, tenant_id, version, model=done.trained.model, pictures=done.pictures
+        )
+        found = _in_mlflow(mlflow, done, page)
         if champion:
-            mlflow.set_alias(tenant_id, "champion", found.run_id)
+            mlflow.set_aliases(tenant_id, {"champion": found.run_id})
     except Exception as error:
         message = f"model version {version} is not recorded: {in_one_line(error)}"
         with database.tenant(tenant_id) as connection:
@@ -79,20 +93,13 @@ def in_mlflow_or_alert(
     return found
 
 
-def _in_mlflow(
-    mlflow: MlflowTracking,
-    tenant_id: str,
-    run: DagsterRun,
-    version: int,
-    feature_set: "FeatureSet",
-    settings: "TrainingSettings",
-    trained: "Trained",
-) -> "MlflowRun":
-    """Record the training: parameters, figures, plots, the model's document, the data's digest, and
-    the environment that made it."""
+def _in_mlflow(mlflow: MlflowTracking, done: Registered, page: str) -> "MlflowRun":
+    """Record the training: parameters, figures, plots, its page, the model's document, the data's
+    digest, and the environment that made it."""
     from ml.model import dumps
+    from warehouse import model_pages
 
-    report, evidence = trained.report, trained.model.evidence
+    report, evidence = done.trained.report, done.trained.model.evidence
     parameters = {
         "stage": evidence.stage,
         "algorithm": report.algorithm,
@@ -104,33 +111,32 @@ def _in_mlflow(
         },
     }
     return mlflow.log_training(
-        tenant_id,
-        dagster_run=run,
-        run_name=f"lead_model {version}",
+        done.tenant_id,
+        dagster_run=done.run,
+        run_name=f"lead_model {done.version}",
         parameters=parameters,
         metrics=figures(report),
         artifacts={
-            "model.json": dumps(trained.model),
-            "settings.json": settings.model_dump_json(indent=2).encode(),
-            "environment.txt": _environment().encode(),
-            **(_pictures(report.hold_out) if report.hold_out else {}),
+            "page.html": page.encode(),
+            "model.json": dumps(done.trained.model),
+            "settings.json": done.settings.model_dump_json(indent=2).encode(),
+            "environment.txt": model_pages.environment().encode(),
+            **done.pictures,
         },
         tags={
-            "version": str(version),
-            "feature_set": str(feature_set.feature_set),
-            "data sha256": feature_set.sha256,
-            "data rows": str(feature_set.rows),
+            "version": str(done.version),
+            "feature_set": str(done.feature_set.feature_set),
+            "data sha256": done.feature_set.sha256,
+            "data rows": str(done.feature_set.rows),
         },
     )
 
 
-def metadata(
-    version: int, feature_set: "FeatureSet", trained: "Trained", recorded: "MlflowRun | None"
-) -> dict[str, RawMetadataValue]:
+def metadata(done: Registered, recorded: "MlflowRun | None") -> dict[str, RawMetadataValue]:
     """The same for the materialization."""
-    report, evidence = trained.report, trained.model.evidence
+    report, evidence = done.trained.report, done.trained.model.evidence
     return {
-        "model version": version,
+        "model version": done.version,
         "stage": evidence.stage,
         "outcomes": evidence.outcomes,
         "algorithm": report.algorithm,
@@ -142,13 +148,25 @@ def metadata(
             name: MetadataValue.md(
                 f"![plot](data:image/png;base64,{base64.b64encode(png).decode()})"
             )
-            for name, png in (_pictures(report.hold_out) if report.hold_out else {}).items()
+            for name, png in done.pictures.items()
         },
-        "feature set": feature_set.feature_set,
-        "data sha256": feature_set.sha256,
-        "feature set made by": MetadataValue.dagster_run(feature_set.run_id),
+        "feature set": done.feature_set.feature_set,
+        "data sha256": done.feature_set.sha256,
+        "feature set made by": MetadataValue.dagster_run(done.feature_set.run_id),
+        "page": f"galena model page {done.tenant_id} {done.version}",
         **_link(recorded),
     }
+
+
+def decided(found: "ModelVersion") -> dict[str, RawMetadataValue]:
+    """Whether the version serves, and what its gate said."""
+    checks = (found.gate or {}).get("checks", ())
+    rows = (
+        f"{check['name']} | {'passed' if check['passed'] else 'failed'} | {check['sentence']}"
+        for check in checks
+    )
+    told: dict[str, RawMetadataValue] = {"status": found.status.replace("_", " ")}
+    return {**told, **({"gate": _table("check | verdict | why", rows)} if checks else {})}
 
 
 def _link(recorded: "MlflowRun | None") -> dict[str, RawMetadataValue]:
@@ -159,6 +177,9 @@ def _link(recorded: "MlflowRun | None") -> dict[str, RawMetadataValue]:
     return {
         "mlflow run id": recorded.run_id,
         "mlflow run": MetadataValue.url(f"{address}/runs/{recorded.run_id}"),
+        "page in mlflow": MetadataValue.url(
+            f"{address}/runs/{recorded.run_id}/artifacts/page.html"
+        ),
     }
 
 
@@ -180,7 +201,7 @@ def raise_alarms(database: "Database", tenant_id: str, report: "Report") -> None
     }
     with database.tenant(tenant_id) as connection:
         for kind, found in wanted.items():
-            alerts.resolve_others(connection, tenant_id, kind, list(found))
+            alerts.resolve(connection, tenant_id, kind, list(found), others=True)
             for subject, sentence in found.items():
                 alerts.raise_alert(connection, tenant_id, kind, subject, sentence)
 
@@ -227,22 +248,3 @@ def _beside(default: "Difference | None") -> str:
     if default is None:
         return "default"
     return f"{default.mean:+.4f} ({default.low:+.4f} to {default.high:+.4f})"
-
-
-def _pictures(hold_out: "HoldOut") -> dict[str, bytes]:
-    from ml import plots
-
-    return {
-        "calibration.png": plots.calibration_plot(hold_out.calibration),
-        "roc.png": plots.roc_plot(hold_out.roc, hold_out.model.auc),
-        "lift.png": plots.gains_plot(hold_out.gains),
-        "importance.png": plots.importance_plot(hold_out.importance),
-    }
-
-
-def _environment() -> str:
-    import platform
-    from importlib.metadata import version
-
-    lines = [f"python=={platform.python_version()}"]
-    return "\n".join([*lines, *(f"{name}=={version(name)}" for name in _PACKAGES)]) + "\n"

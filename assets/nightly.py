@@ -30,8 +30,10 @@ RUN_DAYS = {
     "rescore_changed_leads": 2,
     "rescore_all_leads": 30,
     "load_crm_source": 30,
+    "predict_batch": 30,
     "refresh_pooled_model": 30,
     "retention": 30,
+    "watch_models": 30,
 }
 EVENT_DAYS = 30
 # A night's run that was killed goes on where it was.

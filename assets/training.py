@@ -17,6 +17,7 @@ from dagster import (
     op,
 )
 
+from assets.customer_models import customer_churn, customer_segments, deal_value
 from assets.lead_features import lead_features
 from assets.lead_model import lead_model
 from assets.lead_scores import described, lead_scores
@@ -28,8 +29,11 @@ if TYPE_CHECKING:
 
 train_tenant = define_asset_job(
     "train_tenant",
-    selection=AssetSelection.assets(lead_features, lead_model, lead_scores),
-    description="A training that was asked for: features, model, and the scores by it.",
+    selection=AssetSelection.assets(
+        lead_features, lead_model, lead_scores, customer_churn, deal_value, customer_segments
+    ),
+    description="A training that was asked for: features, model, and the scores by it; or a model"
+    " of customers or deals.",
 )
 
 # A tenant whose last training had more labelled rows gets a run of its own: it would hold up the
@@ -45,18 +49,16 @@ _NIGHT_S = 3 * 3600.0
 def retrain_tenants(
     context: OpExecutionContext, warehouse: Warehouse, mlflow: MlflowTracking
 ) -> None:
-    """Watch for drift, train every tenant that is due, one after the other, and score its leads
-    anew where another model serves.
+    """Train every tenant that is due, one after the other, and score its leads anew where another
+    model serves.
 
     A tenant that cannot be trained gets an alert, and the others are trained; the run fails at its
     end. Big tenants are queued for runs of their own.
     """
-    from warehouse import model_drift, retraining
+    from warehouse import retraining
     from warehouse.errors import TenantNotFoundError
 
     began, done, failed = time.monotonic(), 0, 0
-    drifted = model_drift.watch(warehouse.database, now=datetime.now(UTC))
-    context.log.info(f"The scores of {drifted} tenants no longer mean what they say.")
     due = retraining.due(warehouse.database, now=datetime.now(UTC))
     for tenant in due:
         if time.monotonic() > began + _NIGHT_S:

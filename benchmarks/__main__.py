@@ -8,6 +8,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 NOT_BENCHMARKS = {
     "__main__",
+    "ab_tests_laws",
+    "ab_tests_ways",
     "plain_rescoring",
     "plain_scoring",
     "reporting",

@@ -59,9 +59,9 @@ def _run(urls: Urls, leads: int, given: Any) -> None:
     migrate(urls.owner)
     database = Database(urls.app)
     with told("training a model and loading the leads"):
-        booster = _booster()
-        _load(database, leads)
-        _register(database, booster)
+        booster = train_booster()
+        load(database, leads)
+        register(database, booster)
     with told("a first scoring, so that there are scores to replace"):
         _in_process(_score, urls)
     with told("ours"):
@@ -110,10 +110,10 @@ def _in_process(way: Callable[..., dict[str, float]], *arguments: object) -> Mea
 def _measured(way: Callable[..., dict[str, float]], arguments: tuple[object, ...]) -> Measured:
     stages = way(*arguments)
     total = stages.pop("total")
-    return Measured(total, stages, _peak_mb())
+    return Measured(total, stages, peak_mb())
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """Of this process since it began; getrusage would count the parent that it was forked from."""
     (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(line) / 1024
@@ -206,7 +206,7 @@ class _Clock:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
 
 
-def _booster() -> lgb.Booster:
+def train_booster() -> lgb.Booster:
     """Trained like the product's models, kept as a booster, for the limit needs one."""
     simulated = simulate(ACME, SEED, NOW)
     snapshots = labels.snapshots(simulated.leads, as_of=NOW).rename({"snapshot_at": "as_of"})
@@ -222,7 +222,7 @@ def _spec(leads: pl.DataFrame) -> Any:
     return features.infer(leads.select("attributes"), [kind.name for kind in ACME.kinds])
 
 
-def _register(database: Database, booster: lgb.Booster) -> None:
+def register(database: Database, booster: lgb.Booster) -> None:
     spec = _spec(simulate(ACME, SEED, NOW).leads)
     known = ConfidenceTable(np.zeros(0), np.zeros(1), np.ones(1), np.ones(1, np.int64))
     served = Model(
@@ -240,7 +240,7 @@ def _register(database: Database, booster: lgb.Booster) -> None:
         models.promote(connection, TENANT, version, "champion", actor="benchmark", why="benchmark")
 
 
-def _load(database: Database, leads: int) -> None:
+def load(database: Database, leads: int) -> None:
     lead_rows, interactions = open_leads(ACME, SEED, NOW, leads=leads, interactions=3 * leads)
     tenants.add(database, TENANT)
     with database.tenant(TENANT) as connection:

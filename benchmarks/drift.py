@@ -4,16 +4,15 @@ Boosted trees without `duration`, fitted on the first 20,000 calls, watched over
 No timings: alarms, outcomes until an alarm, and rates said and seen after the last shift.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
-from rich.table import Table
 from scipy.special import expit
 
 from benchmarks.leakage import Rows, of_the_bank
-from benchmarks.reporting import arguments, console, report
+from benchmarks.reporting import arguments, report, show
 from ml.calibration import offset
 from ml.drift import inputs, outcomes
 from ml.metrics import Bools, Floats
@@ -151,15 +150,6 @@ def _judged(said: Floats, happened: Bools, newest: int) -> Iterator[tuple[int, b
         noise += np.mean(before * (1 - before)) / newest
         gap = abs(probability.mean() - happened[judged].mean())
         yield at - LAST_EIGHTH, bool(gap < 1.96 * np.sqrt(noise)), float(gap)
-
-
-def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    table = Table(title=title, title_justify="left")
-    for position, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if position == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
 
 
 def main() -> None:

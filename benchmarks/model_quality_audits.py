@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import leakage
-from benchmarks.drift import TRAINED_ON, WINDOW, show, watch
+from benchmarks.drift import TRAINED_ON, WINDOW, watch
+from benchmarks.reporting import show
 
 SHUFFLES = 3
 

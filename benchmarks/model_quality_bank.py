@@ -7,10 +7,9 @@ import numpy as np
 import polars as pl
 from scipy.special import logit
 
-from benchmarks.drift import show
 from benchmarks.model_quality_rows import history, matrix, of_the_bank
 from benchmarks.model_quality_ways import WITH_MANY_ROWS, pipeline
-from benchmarks.reporting import console
+from benchmarks.reporting import console, show
 from ml.comparison import losses
 from ml.metrics import Bools, Floats, auc, figures
 from ml.model import ConfidenceTable

@@ -6,10 +6,9 @@ import numpy as np
 import polars as pl
 from scipy.stats import t
 
-from benchmarks.drift import show
 from benchmarks.model_quality_rows import history, matrix, of_the_bank
 from benchmarks.model_quality_ways import WITH_FEW_ROWS, pipeline
-from benchmarks.reporting import console
+from benchmarks.reporting import console, show
 from ml.metrics import log_loss
 
 SIZES = (40, 80, 300, 600, 1_000, 4_000)

@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable
 
-from benchmarks.drift import show
 from benchmarks.model_quality_rows import history, of_the_bank, of_the_simulator
 from benchmarks.model_quality_ways import all_known
-from benchmarks.reporting import console
+from benchmarks.reporting import console, show
 from ml import tuning
 from ml.algorithm import Algorithm
 from ml.history import History

@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from benchmarks.drift import show
 from benchmarks.model_quality_rows import history, of_the_bank
 from benchmarks.model_quality_ways import all_known
-from benchmarks.reporting import console, told
+from benchmarks.reporting import console, show, told
 from ml.training import train
 
 SIZES = (4_000, 300)

@@ -40,6 +40,16 @@ def told(what: str) -> Iterator[None]:
     console.print(f"[dim]{what}: {time.perf_counter() - began:.1f} s[/dim]")
 
 
+def show(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table; its first column holds words."""
+    table = Table(title=title, title_justify="left")
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
 def report(
     title: str,
     headings: Sequence[str],
@@ -48,12 +58,7 @@ def report(
     given: Arguments,
 ) -> None:
     """Print the table and the machine it was made on; write the figures when asked to."""
-    table = Table(title=title, title_justify="left")
-    for position, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if position == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    show(title, headings, rows)
     for name, figure in figures.items():
         console.print(f"{name} = {figure:,.4g}")
     load = os.getloadavg()[0]

@@ -159,14 +159,18 @@ class Booster:
 
 
 def dataset(
-    sample: Sample, parameters: Mapping[str, Any], rows: slice = slice(None)
+    sample: Sample,
+    parameters: Mapping[str, Any],
+    rows: slice = slice(None),
+    weight: Floats | None = None,
 ) -> "lightgbm.Dataset":
-    """Rows of the sample as LightGBM takes them: categories by their codes."""
+    """Rows of the sample as LightGBM takes them: categories by their codes. weight: of each of
+    these rows; None: all the same."""
     import lightgbm as lgb
 
     categorical = [i for i, feature in enumerate(sample.spec.features) if feature.categorical]
     return lgb.Dataset(
-        sample.matrix[rows], sample.label[rows],
+        sample.matrix[rows], sample.label[rows], weight=weight,
         categorical_feature=categorical, params=dict(parameters),
     )  # fmt: skip
 

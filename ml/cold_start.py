@@ -17,6 +17,7 @@ import numpy as np
 from ml import confidence, signal
 from ml.algorithm import Bools, Floats, Predictor
 from ml.blend import Blend
+from ml.calibration import Calibrated
 from ml.comparison import losses
 from ml.history import History
 from ml.model import ConfidenceTable, Stage
@@ -25,7 +26,7 @@ from ml.report import Report
 from ml.settings import TrainingSettings
 from ml.spec import FeatureSpec
 from ml.tables import Tables
-from ml.validation import Folds, Judged, by_lead, rate_log_odds, window
+from ml.validation import Folds, by_lead, rate_log_odds, window
 from ml.windows import Rows, Times
 
 # Leads of each kind; below it nothing is learnt from a tenant's own outcomes but their rate.
@@ -48,7 +49,15 @@ class Found:
     rows: Rows
     report: Report
     folds: Folds | None = None
-    judged: Judged | None = None
+    judged: Calibrated | None = None
+
+    @property
+    def unseen(self) -> list[Floats] | None:
+        """The log-odds of each fold's window by what was not shown it; None where nothing was
+        measured."""
+        if self.folds is None:
+            return None
+        return self.folds.base_rates() if self.judged is None else self.judged.log_odds
 
 
 def train(
@@ -140,7 +149,7 @@ def _measured(
         hyperparameters=parameters,
         calibration="as it is",
         fitted_on=window(history, history.all_rows()),
-        hold_out=folds.hold_out(judged, chosen, predictor),
+        hold_out=folds.hold_out(folds.candidates(judged), judged[chosen], predictor),
     )
     stage: Stage = "pooled_model" if chosen == "pooled_model" else "prior_model"
     known = confidence.table(folds.scored(judged[chosen]))
@@ -167,7 +176,7 @@ def _prior_model(
     from ml.algorithms.boosted_tables import BoostedTables
     from ml.algorithms.logistic_regression import LogisticRegression
 
-    sample = history.sample(rows, dict(settings.monotone))
+    sample = history.sample(rows, settings.monotone)
     parts = (BoostedTables(), LogisticRegression())
     fitted = tuple(part.fit(sample, seed=seed, progress=lambda _done: None) for part in parts)
     return Blend.mean(fitted), {part.name: dict(vars(part)) for part in parts}

@@ -6,12 +6,13 @@ and scores that move inform: on the bank's calls some do in every window (docs/d
 and a model may be right all the same.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml.detector import NEEDED, detect
 from ml.metrics import Bools, Floats
 from ml.spec import FeatureSpec
 
@@ -21,9 +22,6 @@ Rows: TypeAlias = NDArray[np.intp]
 TOLERANCE = float(np.log(1.25))
 # How far beyond it the odds are supposed to be, in log-odds; the evidence is the mean over them.
 BEYOND = (0.1, 0.2, 0.4, 0.8, 1.6)
-# A model within the tolerance is alarmed of once in so many outcomes at most, in the mean.
-OUTCOMES_PER_FALSE_ALARM = 1_000_000
-_NEEDED = float(np.log(OUTCOMES_PER_FALSE_ALARM))
 
 FALSE_ALARMS = 0.01
 # Population stability index; 0.25 is the custom of credit scoring for a shift that matters.
@@ -51,10 +49,6 @@ class OutcomeDrift:
     observed: float
     sentence: str
 
-    def to_json(self) -> dict[str, Any]:
-        """The figures as plain JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class InputDrift:
@@ -70,10 +64,6 @@ class InputDrift:
     p_value: float
     sentence: str
 
-    def to_json(self) -> dict[str, Any]:
-        """The figures as plain JSON values."""
-        return asdict(self)
-
 
 def outcomes(outcome: Bools, probability: Floats) -> OutcomeDrift:
     """Test the probabilities that were served against what happened since the model serves.
@@ -83,34 +73,33 @@ def outcomes(outcome: Bools, probability: Floats) -> OutcomeDrift:
     controlled over all times of asking together. One moment of a lead should be given, since
     several of one lead share their fate.
 
-    The detector is a CUSUM of e-values (J. Shin, A. Ramdas, A. Rinaldo, "E-detectors: a
-    nonparametric framework for sequential change detection", 2023). Each outcome's e-value is the
-    likelihood ratio of odds shifted by the tolerance and more to odds shifted by the tolerance,
-    which has a mean of at most 1 wherever the true odds are within it, whatever the order or the
-    attributes of the leads. A detector is their running product, begun anew where it falls below
-    1; the mean over both directions and all shifts must reach OUTCOMES_PER_FALSE_ALARM.
+    Gathered by ml.detector. Each outcome's e-value is the likelihood ratio of odds shifted by the
+    tolerance and more to odds shifted by the tolerance, which has a mean of at most 1 wherever the
+    true odds are within it, whatever the order or the attributes of the leads; a detector for both
+    directions and each shift.
     """
     from scipy.special import logit
 
     if not len(outcome):
-        return OutcomeDrift(False, 0.0, _NEEDED, None, 0, 0.0, 0.0, "no outcome is known yet")
+        return OutcomeDrift(False, 0.0, NEEDED, None, 0, 0.0, 0.0, "no outcome is known yet")
     log_odds = logit(np.clip(probability, 1e-9, 1 - 1e-9))
-    detectors = [
-        _cusum(outcome, log_odds + sign * TOLERANCE, sign * beyond)
-        for sign in (1, -1)
-        for beyond in BEYOND
-    ]
-    evidence = np.logaddexp.reduce([path for path, _ in detectors]) - np.log(len(detectors))
-    reached = np.flatnonzero(evidence >= _NEEDED)
-    first = int(reached[0]) if len(reached) else None
-    start = 0 if first is None else int(max(detectors, key=lambda d: d[0][first])[1][first])
-    rows, said, observed = len(outcome) - start, probability[start:].mean(), outcome[start:].mean()
-    verdict = "within the tolerance" if first is None else "the scores no longer mean what they say"
+    found = detect(
+        [
+            _gain(outcome, log_odds + sign * TOLERANCE, sign * beyond)
+            for sign in (1, -1)
+            for beyond in BEYOND
+        ]
+    )
+    alarm = found.alarm_after is not None
+    newest = slice(found.since, None)
+    said, observed = probability[newest].mean(), outcome[newest].mean()
+    verdict = "the scores no longer mean what they say" if alarm else "within the tolerance"
+    rows = len(outcome) - found.since
     return OutcomeDrift(
-        alarm=first is not None,
-        evidence=float(evidence.max()),
-        needed=_NEEDED,
-        alarm_after=None if first is None else first + 1,
+        alarm=alarm,
+        evidence=found.greatest,
+        needed=NEEDED,
+        alarm_after=found.alarm_after,
         rows=rows,
         predicted=float(said),
         observed=float(observed),
@@ -148,17 +137,12 @@ def inputs(
     return (*by_feature, _shift("score", trained_score, newest_score, 0, tests))
 
 
-def _cusum(outcome: Bools, within: Floats, beyond: float) -> tuple[Floats, Rows]:
-    """The log of a detector after each outcome (n,), and the outcome at which it last started.
-
-    within, within + beyond: the log-odds of either hypothesis.
-    """
+def _gain(outcome: Bools, within: Floats, beyond: float) -> Floats:
+    """The log of each outcome's e-value (n,); within, within + beyond: the log-odds of either
+    hypothesis."""
     sign = np.where(outcome, -1, 1)
-    gain = np.logaddexp(0, sign * within) - np.logaddexp(0, sign * (within + beyond))
-    total = np.append(0, np.cumsum(gain))
-    least = np.minimum.accumulate(total)[:-1]
-    start = np.maximum.accumulate(np.where(total[:-1] == least, np.arange(len(outcome)), 0))
-    return total[1:] - least, start
+    gain: Floats = np.logaddexp(0, sign * within) - np.logaddexp(0, sign * (within + beyond))
+    return gain
 
 
 def _shift(

@@ -6,7 +6,7 @@ at different rates, too, stands beside it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +71,6 @@ class FairnessReport:
 
     groups: tuple[GroupFigures, ...]
     alarms: tuple[BiasAlarm, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as plain JSON values."""
-        return asdict(self)
 
 
 def by_group(

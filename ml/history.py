@@ -1,5 +1,6 @@
 """The labelled snapshots that a training learns from, in order of time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -76,14 +77,17 @@ class History:
         kept = [i for i, column in enumerate(self.spec.columns) if column.name not in reasons]
         others = range(len(self.spec.columns), len(self.spec.features))
         named = {column.name for column in self.spec.columns} & reasons.keys()
-        spec = FeatureSpec(
-            tuple(self.spec.columns[i] for i in kept),
-            self.spec.interaction_kinds,
-            (*self.spec.dropped, *(Dropped(name, reasons[name]) for name in sorted(named))),
+        spec = replace(
+            self.spec,
+            columns=tuple(self.spec.columns[i] for i in kept),
+            dropped=(
+                *self.spec.dropped,
+                *(Dropped(name, reasons[name]) for name in sorted(named)),
+            ),
         )
         return replace(self, spec=spec, matrix=self.matrix[:, [*kept, *others]])
 
-    def sample(self, rows: Rows, directions: dict[str, Direction]) -> Sample:
+    def sample(self, rows: Rows, directions: Mapping[str, Direction]) -> Sample:
         """These rows to learn from. directions: of attributes; those there are not are left out."""
         sign = {"increasing": 1, "decreasing": -1}
         names = [column.name for column in self.spec.columns]

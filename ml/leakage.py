@@ -10,8 +10,8 @@ has the figures that the limits stand on).
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,10 +71,6 @@ class Suspect:
     evidence: EvidenceKind
     figures: Mapping[str, float]
     sentence: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The suspect as plain JSON values."""
-        return asdict(self)
 
 
 def audit(

@@ -61,7 +61,7 @@ def figures(outcome: Bools, probability: Floats) -> Figures:
         auc=auc(outcome, probability),
         log_loss=log_loss(outcome, probability),
         brier=float(np.mean((probability - outcome) ** 2)),
-        ece=_ece(outcome, probability),
+        ece=calibration_error(outcome, probability),
         lift10=_lift(outcome, probability),
     )
 
@@ -91,6 +91,13 @@ def calibration(outcome: Bools, probability: Floats) -> tuple[CalibrationPoint, 
         )
         for b in np.flatnonzero(rows)
     )
+
+
+def calibration_error(outcome: Bools, probability: Floats) -> float:
+    """Figures.ece; also where outcomes of one kind alone are there."""
+    points = calibration(outcome, probability)
+    distance = sum(point.rows * abs(point.predicted - point.observed) for point in points)
+    return distance / len(outcome)
 
 
 def auc(outcome: Bools, probability: Floats) -> float:
@@ -125,12 +132,6 @@ def gains(outcome: Bools, probability: Floats) -> tuple[float, ...]:
     found = np.append(0.0, np.cumsum(expected)) / max(outcome.sum(), 1)
     at = np.linspace(0, len(outcome), 21).round().astype(int)
     return tuple(found[at].tolist())
-
-
-def _ece(outcome: Bools, probability: Floats) -> float:
-    points = calibration(outcome, probability)
-    distance = sum(point.rows * abs(point.predicted - point.observed) for point in points)
-    return distance / len(outcome)
 
 
 def _lift(outcome: Bools, probability: Floats) -> float:

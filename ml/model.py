@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import orjson
@@ -34,6 +34,27 @@ class Evidence:
     stage: Stage
     outcomes: int
     converted: int
+
+
+class Document(Protocol):
+    """A model of any kind, as the registry stores it.
+
+    base: what it says before anything is known of a row. horizon_days: within which what it says
+    is to happen, 0 where it says how things are. trained_at: aware; nothing known later went into
+    it.
+    """
+
+    @property
+    def spec(self) -> FeatureSpec: ...
+    @property
+    def evidence(self) -> Evidence: ...
+    @property
+    def base(self) -> float: ...
+    @property
+    def horizon_days(self) -> int: ...
+    @property
+    def trained_at(self) -> datetime: ...
+    def to_json(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,11 +163,11 @@ class Model:
             )
         except KeyError as error:
             raise ValueError(f"model document: the field {error} is missing") from error
-        except (TypeError, ValueError, IndexError) as error:
+        except (TypeError, ValueError, IndexError, AttributeError) as error:
             raise ValueError(f"model document: {error}") from error
 
 
-def dumps(model: Model) -> bytes:
+def dumps(model: Document) -> bytes:
     """The model's bytes: the same model always gives the same ones."""
     document = model.to_json()
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,6 +1,7 @@
 """Pictures of a model for a person to judge: calibration and importance, as small PNG files."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from ml.metrics import CalibrationPoint
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ml.factor_shapes import Shape
 
 BLUE, GREY = "#0072B2", "#767676"  # told apart by every kind of eye
 MOST_FACTORS = 15
@@ -65,16 +68,51 @@ def gains_plot(gains: Sequence[float]) -> bytes:
     return _png(figure)
 
 
-def importance_plot(importance: Mapping[str, float]) -> bytes:
-    """Mean absolute contribution in log-odds of the 15 strongest factors, as PNG."""
+def importance_plot(importance: Mapping[str, float], unit: str = "log-odds") -> bytes:
+    """Mean absolute contribution, in this unit, of the 15 strongest factors, as PNG."""
     strongest = sorted(importance.items(), key=lambda item: item[1])[-MOST_FACTORS:]
     figure, axes = _canvas(6.5, 1.2 + 0.3 * len(strongest))
     rows = range(len(strongest))
     axes.barh(rows, [mean for _, mean in strongest], color=BLUE)
     # A column may be named "US$ or AU$": its name is no formula.
     axes.set_yticks(rows, [_short(name) for name, _ in strongest], parse_math=False)
-    axes.set_xlabel("mean |contribution| on the hold-out, log-odds")
+    axes.set_xlabel(f"mean |contribution| on the hold-out, {unit}")
     axes.set_title("What moves the score", fontsize=11)
+    return _png(figure)
+
+
+def shapes_plot(shapes: "Sequence[Shape]") -> bytes:
+    """What each value of some factors, at least one, adds to the log-odds, side by side, as PNG."""
+    columns = min(2, len(shapes))
+    lines = (len(shapes) + columns - 1) // columns
+    figure, axes = _canvas(4.2 * columns, 2.8 * lines)
+    axes.remove()
+    for position, shape in enumerate(shapes, start=1):
+        axes = figure.add_subplot(lines, columns, position)
+        axes.spines[["top", "right"]].set_visible(False)
+        rows = range(len(shape.values))
+        axes.barh(rows, shape.contribution, color=BLUE)
+        axes.axvline(0, color=GREY, linewidth=1)
+        axes.set_yticks(rows, [_short(word) for word in shape.values], parse_math=False, fontsize=7)
+        axes.invert_yaxis()
+        axes.set_title(_short(shape.factor), fontsize=10, parse_math=False)
+    figure.supxlabel("mean contribution, log-odds", fontsize=9)
+    return _png(figure)
+
+
+def weeks_plot(
+    weeks: Sequence[date], log_loss: Sequence[float], base_rate: Sequence[float]
+) -> bytes:
+    """Log-loss of what was served in each week beside that of the base rate, as PNG."""
+    figure, axes = _canvas(6.5, 3.5)
+    where = range(len(weeks))
+    axes.plot(where, base_rate, color=GREY, linestyle="--", label="base rate")
+    axes.plot(where, log_loss, "o-", color=BLUE, label="what was served")
+    shown = where[:: len(weeks) // 7 + 1]
+    axes.set_xticks(shown, [f"{weeks[i]:%d %b %y}" for i in shown], fontsize=8)
+    axes.set(xlabel="week of the scores", ylabel="log-loss, lower is better")
+    axes.set_title("What came of the scores", fontsize=11)
+    axes.legend(frameon=False)
     return _png(figure)
 
 

@@ -62,6 +62,39 @@ class Retraining(_Frozen):
     on_drift: bool = True
 
 
+class Monitoring(_Frozen):
+    """When the model that serves has become too bad, and what is done then.
+
+    worse_by: how far the log-loss of what it served may lie above what its hold-out promised, as a
+        share of that; beyond it, and beyond chance, the model has degraded. So it has where it is
+        worse than the version before it, or than the base rate, would have been.
+    fewest_outcomes: nothing is decided on fewer.
+    rollback: whether the version before it then serves again, unless it is known to do no better.
+    """
+
+    worse_by: float = Field(default=0.2, ge=0)
+    fewest_outcomes: PositiveInt = 100
+    rollback: bool = True
+
+
+class Governance(_Frozen):
+    """When a model that was trained may serve.
+
+    approval: a person has to approve it first, also where the gate (ml.gate) lets it pass.
+    undecided: what becomes of a model whose log-loss is neither plainly lower nor plainly higher
+        than the champion's; "deploy" because it knows the newer outcomes, "keep" leaves the
+        champion where it is.
+    calibration_error: how far probabilities may be off in the mean, beyond what chance makes.
+    fairness: whether a model is refused that lets a group seldom into the top tenth (Fairness) when
+        the champion does not; otherwise there is an alert, and it may serve.
+    """
+
+    approval: bool = False
+    undecided: Literal["deploy", "keep"] = "deploy"
+    calibration_error: float = Field(default=0.05, ge=0, le=1)
+    fairness: bool = True
+
+
 class Tuning(_Frozen):
     """How long hyperparameters may be searched for at a training; no trials, no search."""
 
@@ -88,4 +121,6 @@ class TrainingSettings(_Frozen):
     pooling: bool = False
     fairness: Fairness = Fairness()
     retraining: Retraining = Retraining()
+    governance: Governance = Governance()
+    monitoring: Monitoring = Monitoring()
     tuning: Tuning = Tuning()

@@ -1,5 +1,8 @@
 """What a tenant's features are: the columns found in its CRM and the matrix they become.
 
+A row is of a lead, of a customer, or of a deal, whose attributes are those of its lead and its
+customer when the deal began.
+
 A FeatureSpec is inferred once from a tenant's own rows (ml.features.infer), stored with every
 model, and read back to build the same matrix when that model scores.
 """
@@ -10,13 +13,19 @@ from functools import cached_property
 from typing import Any, Literal
 
 ColumnKind = Literal["numeric", "boolean", "categorical", "date", "text"]
+Subject = Literal["lead", "customer", "deal"]
 
 WINDOWS_DAYS = (1, 7, 30, 90)
 DAY_US = 86_400_000_000
 OTHER = "(other)"
 
 _SHOWN_DAYS = 30
-_AGE = "age of the lead"
+# The age of a row's subject, and the words for it.
+_AGES: Mapping[Subject, tuple[str, str]] = {
+    "lead": ("age of the lead", "{value} days since the lead was created"),
+    "customer": ("age of the customer", "{value} days since the customer was won"),
+    "deal": ("age of the lead", "{value} days from the lead to its deal"),
+}
 _RECENCY = "recency of interactions"
 _TREND = "trend of interactions"
 _BREADTH = "breadth of interactions"
@@ -90,17 +99,25 @@ class FeatureSpec:
     """The columns and interaction kinds of one tenant, in the order of its feature matrix.
 
     dropped: the attributes that have no feature; they are read by people, never by build.
+    subject: what a row is of, for the words of its age.
     """
 
     columns: tuple[Column, ...]
     interaction_kinds: tuple[str, ...]
     dropped: tuple[Dropped, ...] = ()
+    subject: Subject = "lead"
+
+    def __post_init__(self) -> None:
+        if self.subject not in _AGES:
+            raise ValueError(f"subject is {self.subject!r}, expected one of {', '.join(_AGES)}")
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:
         """The columns of the matrix: attributes, counts by kind and window, activity, age."""
-        age = Feature(_AGE, _AGE, "{value} days since the lead was created")
-        return (*map(_attribute, self.columns), *_activity(self.interaction_kinds), age)
+        name, words = _AGES[self.subject]
+        age = Feature(name, name, words)
+        attributes = (_attribute(column, name) for column in self.columns)
+        return (*attributes, *_activity(self.interaction_kinds), age)
 
     @cached_property
     def factors(self) -> tuple[Factor, ...]:
@@ -120,7 +137,13 @@ class FeatureSpec:
             for column in document["columns"]
         )
         dropped = (Dropped(**attribute) for attribute in document["dropped"])
-        return FeatureSpec(tuple(columns), tuple(document["interaction_kinds"]), tuple(dropped))
+        return FeatureSpec(
+            tuple(columns),
+            tuple(document["interaction_kinds"]),
+            tuple(dropped),
+            # Documents of earlier releases are of leads, and do not say so.
+            document.get("subject", "lead"),
+        )
 
     def _factor(self, name: str, positions: tuple[int, ...]) -> Factor:
         of_a_kind = len(positions) > 1
@@ -131,8 +154,8 @@ class FeatureSpec:
         return Factor(name, positions, shown, feature.template, categories)
 
 
-def _attribute(column: Column) -> Feature:
-    taken = (_RECENCY, _TREND, _BREADTH, _AGE)
+def _attribute(column: Column, age: str) -> Feature:
+    taken = (_RECENCY, _TREND, _BREADTH, age)
     clashes = column.name in taken or column.name.startswith(("interactions: ", "attribute: "))
     name = f"attribute: {column.name}" if clashes else column.name
     words = {"date": "{value} days ago", "text": "{value} characters long"}

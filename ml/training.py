@@ -27,13 +27,14 @@ from ml import cold_start, confidence, groups, leakage, preparation, signal
 from ml.algorithm import Algorithm, Bools, Floats
 from ml.comparison import losses
 from ml.fairness import FairnessReport
+from ml.gate import Unseen
 from ml.history import History
 from ml.leakage import Suspect, WrittenAfter
 from ml.model import Evidence, Model
 from ml.pooled_model import PooledModel
-from ml.report import Report
+from ml.report import Candidate, Report
 from ml.settings import AlgorithmName, TrainingSettings
-from ml.validation import Folds, Judged, window
+from ml.validation import Folds, window
 from ml.windows import Rows, Times, rolling
 
 FEWEST_TO_FIT = 50
@@ -69,8 +70,12 @@ class Search(Protocol):
 
 @dataclass(frozen=True)
 class Trained:
+    """unseen: what the procedure said of rows that it had not learnt from; None where nothing was
+    measured."""
+
     model: Model
     report: Report
+    unseen: Unseen | None = None
 
 
 def train(
@@ -122,11 +127,16 @@ def base_rate(
     snapshots for every lead; a half where there are none. label, snapshot_at: (n,), any order."""
     history = cold_start.bare(label, snapshot_at)
     found = cold_start.base_rate(history, "not trained yet")
+    return Trained(_model(history, found, trained_at, horizon_days), found.report)
+
+
+def _model(
+    history: History, found: cold_start.Found, trained_at: datetime, horizon_days: int
+) -> Model:
     evidence = Evidence(found.stage, len(found.rows), int(history.label[found.rows].sum()))
-    model = Model(
+    return Model(
         history.spec, found.predictor, found.confidence, evidence, trained_at, horizon_days
     )
-    return Trained(model, found.report)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +156,7 @@ class _Job:
 
 
 def _own_model(job: _Job, folds: Folds, p_value: float, search: Search | None) -> cold_start.Found:
-    directions = dict(job.settings.monotone)
+    directions = job.settings.monotone
     algorithms = _algorithms(job, folds, search)
     raw: dict[str, list[Floats]] = {}
     for number, (name, algorithm) in enumerate(algorithms.items()):
@@ -154,17 +164,15 @@ def _own_model(job: _Job, folds: Folds, p_value: float, search: Search | None) -
         told = job.part(f"measuring {name}", begin, step)
         raw[name] = folds.scores(algorithm, directions, job.seed, told)
     judged = {name: folds.judged(scored) for name, scored in raw.items()}
-    chosen = _chosen(folds, judged)
-    figures = {
-        f"log_loss {name}": found.figures.log_loss
-        for name, found in folds.candidates(judged).items()
-    }
+    candidates = folds.candidates(judged)
+    chosen = _chosen(candidates)
+    figures = {f"log_loss {name}": found.figures.log_loss for name, found in candidates.items()}
     job.progress("fitting the model that serves", 0.8, figures)
     sample = job.history.sample(job.history.all_rows(), directions)
     told = job.part(f"fitting {chosen} on all rows", 0.8, 0.15)
     fitted = algorithms[chosen].fit(sample, seed=job.seed, progress=told)
     predictor = judged[chosen].calibration.applied(fitted)
-    hold_out = folds.hold_out(judged, chosen, predictor)
+    hold_out = folds.hold_out(candidates, judged[chosen], predictor)
     against = hold_out.against_base_rate
     no_signal = p_value >= signal.LEVEL and not against.plainly_better
     if no_signal or against.worse:
@@ -201,7 +209,7 @@ def _algorithms(job: _Job, folds: Folds, search: Search | None) -> dict[str, Alg
     if search is not None:
         # The later windows judge what was found, and were not searched on.
         searched = Folds(folds.history, folds.folds[:SEARCHED_WINDOWS], folds.validation)
-        directions, outcome = dict(job.settings.monotone), np.concatenate(searched.outcomes)
+        directions, outcome = job.settings.monotone, np.concatenate(searched.outcomes)
         alive = job.part("searching hyperparameters", 0.05, 0.0)
 
         def evaluate(one: Algorithm, after: Callable[[int, float], None]) -> float:
@@ -212,9 +220,8 @@ def _algorithms(job: _Job, folds: Folds, search: Search | None) -> dict[str, Alg
     return found
 
 
-def _chosen(folds: Folds, judged: Mapping[str, Judged]) -> str:
+def _chosen(candidates: Mapping[str, Candidate]) -> str:
     """The default, or the best of those that are better than it beyond chance."""
-    candidates = folds.candidates(judged)
     default = next(iter(candidates))
     better = [
         name
@@ -232,11 +239,6 @@ def _told(
     p_value: float,
 ) -> Trained:
     """The model, and its report with what the audit and the groups say."""
-    history = job.history
-    evidence = Evidence(found.stage, len(found.rows), int(history.label[found.rows].sum()))
-    model = Model(
-        history.spec, found.predictor, found.confidence, evidence, job.trained_at, job.horizon_days
-    )
     named = {suspect.column for suspect in suspects}
     left_out = ", ".join(sorted(named - job.settings.keep))
     lacking = found.report.lacking
@@ -251,7 +253,14 @@ def _told(
         signal=p_value,
     )
     job.progress("trained", 1.0, {})
-    return Trained(model, report)
+    model = _model(job.history, found, job.trained_at, job.horizon_days)
+    return Trained(model, report, _unseen(whole, found))
+
+
+def _unseen(whole: History, found: cold_start.Found) -> Unseen | None:
+    if found.folds is None or found.unseen is None:
+        return None
+    return Unseen(whole, [fold.window for fold in found.folds.folds], found.unseen)
 
 
 def _fairness(

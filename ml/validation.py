@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ml import calibration, confidence
 from ml.algorithm import Algorithm, Bools, Floats, Predictor
+from ml.calibration import Calibrated
 from ml.comparison import losses, paired
 from ml.history import History
 from ml.metrics import auc, figures, gains, roc
@@ -20,14 +21,6 @@ from ml.windows import Fold, Rows
 NEWEST_SHARE = 0.2
 LEAD_FOLDS = 5
 IMPORTANCE_ROWS = 2_000
-
-
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """A candidate's scores of every fold's window, calibrated, and what to calibrate it by."""
-
-    log_odds: list[Floats]
-    calibration: calibration.Calibration
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +56,7 @@ class Folds:
     def scores(
         self,
         algorithm: Algorithm,
-        directions: dict[str, Direction],
+        directions: Mapping[str, Direction],
         seed: int,
         progress: Callable[[float], None],
         after: Callable[[int, float], None] = lambda _window, _loss: None,
@@ -94,13 +87,12 @@ class Folds:
             for fold in self.folds
         ]
 
-    def judged(self, raw: Sequence[Floats]) -> Judged:
+    def judged(self, raw: Sequence[Floats]) -> Calibrated:
         """Calibrated by what each window's model could know."""
         lead = self.history.lead[self.rows]
-        found = calibration.choose(raw, self.outcomes, self.known(), lead)
-        return Judged(found.log_odds, found.calibration)
+        return calibration.choose(raw, self.outcomes, self.known(), lead)
 
-    def scored(self, judged: Judged) -> list[confidence.Scored]:
+    def scored(self, judged: Calibrated) -> list[confidence.Scored]:
         return [
             confidence.Scored(
                 log_odds, self.history.label[fold.window], self.history.lead[fold.window]
@@ -108,7 +100,7 @@ class Folds:
             for log_odds, fold in zip(judged.log_odds, self.folds, strict=True)
         ]
 
-    def candidates(self, judged: Mapping[str, Judged]) -> dict[str, Candidate]:
+    def candidates(self, judged: Mapping[str, Calibrated]) -> dict[str, Candidate]:
         """Every candidate's figures beside those of the first, the default."""
         default = next(iter(judged))
         outcome, lead = np.concatenate(self.outcomes), self.history.lead[self.rows]
@@ -123,10 +115,13 @@ class Folds:
             for name, one in judged.items()
         }
 
-    def hold_out(self, judged: Mapping[str, Judged], chosen: str, served: Predictor) -> HoldOut:
-        """The figures of the chosen candidate; served: the predictor fitted on all rows."""
+    def hold_out(
+        self, candidates: Mapping[str, Candidate], judged: Calibrated, served: Predictor
+    ) -> HoldOut:
+        """The figures of the chosen candidate. judged: its scores. served: its predictor fitted on
+        all rows."""
         outcome, lead = np.concatenate(self.outcomes), self.history.lead[self.rows]
-        own, base = judged[chosen].log_odds, self.base_rates()
+        own, base = judged.log_odds, self.base_rates()
         probability = _probability(own)
         against = paired(self.losses(own), self.losses(base), lead)
         rolling = self.validation == "rolling windows"
@@ -139,10 +134,10 @@ class Folds:
             base_rate=figures(outcome, _probability(base)),
             against_base_rate=against,
             window_auc=self.window_auc(own),
-            candidates=self.candidates(judged),
+            candidates=candidates,
             importance=_importance(self.history, served),
             calibration=calibration_points(outcome, probability),
-            coverage=confidence.coverage(self.scored(judged[chosen])) if rolling else None,
+            coverage=confidence.coverage(self.scored(judged)) if rolling else None,
             roc=roc(outcome, probability),
             gains=gains(outcome, probability),
         )

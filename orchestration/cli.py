@@ -11,8 +11,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from orchestration import training_commands
+from orchestration import prediction_commands, training_commands
+from orchestration.ab_commands import test_app
 from orchestration.lead_commands import lead_app
+from orchestration.model_commands import model_app
 from orchestration.source_commands import source_app
 from warehouse.errors import GalenaError
 
@@ -27,7 +29,9 @@ tenant_app = typer.Typer(
 )
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(lead_app, name="lead")
+app.add_typer(model_app, name="model")
 app.add_typer(source_app, name="source")
+app.add_typer(test_app, name="test")
 
 _out = Console()
 _errors = Console(stderr=True, soft_wrap=True)
@@ -228,13 +232,16 @@ def retry(tenant: TenantId) -> None:
     )
 
 
-for training_command in (
+for job_command in (
     training_commands.train,
     training_commands.jobs,
     training_commands.job,
     training_commands.cancel,
+    prediction_commands.predict,
+    prediction_commands.predictions,
+    prediction_commands.prediction,
 ):
-    app.command()(training_command)
+    app.command()(job_command)
 
 
 @tenant_app.command("add")
@@ -303,6 +310,7 @@ def remove_tenant(
 
 tenant_app.command("settings")(training_commands.settings)
 tenant_app.command("configure")(training_commands.configure)
+tenant_app.command("webhook")(prediction_commands.webhook)
 
 
 @tenant_app.command("reader")

@@ -37,6 +37,18 @@ class Installation:
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
 
+    def is_up(self) -> bool:
+        """Whether a `galena up` of this installation holds its lock; of a server of one's own it
+        may run elsewhere, which nobody here can tell."""
+        if self.settings.external:
+            return True
+        with (self.settings.home / "up.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
 
 @contextmanager
 def installation(environment: Mapping[str, str] = os.environ) -> Iterator[Installation]:

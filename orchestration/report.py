@@ -79,7 +79,7 @@ def score_table(tenant_id: str, leads: Sequence[ServedScore], reasons: int = 3) 
 
 def tenant_list(console: Console, database: Database) -> None:
     """The tenants and what they hold."""
-    table = _table("tenant", "name", "status", numbers=tuple(_COUNTED))
+    table = listing("tenant", "name", "status", numbers=tuple(_COUNTED))
     for tenant in tenants.find_all(database):
         held: Mapping[str, int] = {}
         if tenant.status != "removing":
@@ -111,7 +111,7 @@ def imported(console: Console, found: ImportReport) -> None:
 
 def status(console: Console, database: Database) -> None:
     """Each tenant's model and the state of its scores."""
-    table = _table("tenant", "status", "model", numbers=("outcomes", "scores", "expired"))
+    table = listing("tenant", "status", "model", numbers=("outcomes", "scores", "expired"))
     table.add_column("newest (UTC)", no_wrap=True)
     for tenant in tenants.find_all(database):
         if tenant.status == "removing":
@@ -155,7 +155,7 @@ def rescoring(console: Console, database: Database) -> None:
 
 def alerts(console: Console, database: Database, tenant_id: str) -> None:
     """The open alerts of one tenant, or of all."""
-    table = _table("tenant", "since (UTC)", "what", "why", numbers=())
+    table = listing("tenant", "since (UTC)", "what", "why", numbers=())
     for alerting_tenant in [tenant_id] if tenant_id else alerting.count_open(database):
         with database.tenant(alerting_tenant) as connection:
             for alert in alerting.open_alerts(connection, alerting_tenant):
@@ -165,7 +165,8 @@ def alerts(console: Console, database: Database, tenant_id: str) -> None:
     console.print(table if table.row_count else "No alert is open.")
 
 
-def _table(*texts: str, numbers: Sequence[str]) -> Table:
+def listing(*texts: str, numbers: Sequence[str]) -> Table:
+    """A table of texts, and after them numbers."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in texts:
         table.add_column(heading, overflow="fold")

@@ -1,22 +1,23 @@
 """Dagster's runs, as the command sees them: followed while they work, ended when orphaned."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dagster import (
-    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
     RunRecord,
     RunsFilter,
 )
-from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from orchestration.installation import Installation
+from sensors.job_runs import reason
 from sensors.tenants import INTERRUPTED, MOST_ATTEMPTS, failed_runs, runs_of
 
 _STEPS = 6
@@ -48,6 +49,14 @@ def instance() -> Iterator[DagsterInstance]:
     """The Dagster instance that DAGSTER_HOME describes."""
     with DagsterInstance.get() as found:
         yield found
+
+
+@contextmanager
+def instance_of(found: Installation) -> Iterator[DagsterInstance]:
+    """The Dagster instance of the installation; its variables stay set in this process."""
+    os.environ.update(found.environment())
+    with instance() as opened:
+        yield opened
 
 
 def fail_orphans(instance: DagsterInstance) -> None:
@@ -88,7 +97,7 @@ def follow_first_runs(
                 progress.remove_task(task)
                 console.print(_outcome(tenant_id, record))
                 if run.status is not DagsterRunStatus.SUCCESS:
-                    failed.append(FailedRun(tenant_id, run.run_id, _reason(instance, run)))
+                    failed.append(FailedRun(tenant_id, run.run_id, reason(instance, run)))
     return failed
 
 
@@ -117,21 +126,3 @@ def _steps(instance: DagsterInstance, run: DagsterRun) -> tuple[int, str]:
     done = sum(step.end_time is not None for step in stats)
     at = next((step.step_key for step in stats if step.end_time is None), None)
     return done, at or run.status.value.lower()
-
-
-def _reason(instance: DagsterInstance, run: DagsterRun) -> str:
-    """The first line of what went wrong first."""
-    for record in instance.get_records_for_run(
-        run.run_id, of_type=DagsterEventType.STEP_FAILURE
-    ).records:
-        event = record.event_log_entry.dagster_event
-        error = event.step_failure_data.error if event is not None else None
-        if error is not None:
-            return _innermost(error)
-    return run.status.value.lower()
-
-
-def _innermost(error: SerializableErrorInfo) -> str:
-    while error.cause is not None:
-        error = error.cause
-    return error.message.strip().splitlines()[0]

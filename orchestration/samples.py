@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from ml.settings import Fairness, TrainingSettings
+from ml.settings import Fairness, Governance, TrainingSettings
 from orchestration.streams import Notes
 from warehouse import crm, tenants, training_settings
 from warehouse.database import Database
@@ -89,7 +89,11 @@ def all_samples() -> Iterator[Sample]:
         lambda _now: [("leads", bank.leads())],
         lambda _now, time_of: bank.live_events(time_of),
         _BANK_PER_SECOND,
-        TrainingSettings(fairness=Fairness(groups={"age": (30, 45, 60), "marital": ()})),
+        # Pensioners did agree to deposits more often: the demonstration tells of it, and goes on.
+        TrainingSettings(
+            fairness=Fairness(groups={"age": (30, 45, 60), "marital": ()}),
+            governance=Governance(fairness=False),
+        ),
     )
     leads = sum(profile.leads for profile in PROFILES.values())
     for profile in PROFILES.values():

@@ -2,6 +2,7 @@
 
 from dagster import DefaultScheduleStatus, ScheduleDefinition
 
+from assets.customer_refresh import refresh_customer_models
 from assets.nightly import rescore_all_leads, retention
 from assets.pooled_lead_model import refresh_pooled_model
 from assets.training import retrain_due_tenants
@@ -26,6 +27,11 @@ SCHEDULES = [
     ScheduleDefinition(
         job=retrain_due_tenants,
         cron_schedule="0 4 * * *",
+        default_status=DefaultScheduleStatus.RUNNING,
+    ),
+    ScheduleDefinition(
+        job=refresh_customer_models,
+        cron_schedule="0 5 * * *",
         default_status=DefaultScheduleStatus.RUNNING,
     ),
 ]

@@ -1,9 +1,5 @@
 """`galena train`, `jobs`, `job` and `cancel`: the trainings of tenants' models."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
@@ -14,8 +10,6 @@ from rich.console import Console
 from warehouse.errors import GalenaError
 
 if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
     from orchestration.installation import Installation
     from warehouse.training_jobs import Request
 
@@ -29,6 +23,13 @@ JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `galena jobs` show
 
 def train(
     tenant: Annotated[str, typer.Argument(metavar="[TENANT]", show_default=False)] = "",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="lead_model, customer_churn, deal_value or customer_segments.",
+            show_default=False,
+        ),
+    ] = "lead_model",
     algorithm: Annotated[
         list[str] | None,
         typer.Option(help="May serve; more than one may be named. Default: the tenant's settings."),
@@ -56,7 +57,8 @@ def train(
     """Train a tenant's model, and follow it. It starts while `galena up` runs."""
     from orchestration import training_report
     from orchestration.installation import migrated_installation
-    from warehouse import training_jobs
+    from warehouse import deployment, training_jobs
+    from warehouse.models import LEAD_MODEL
 
     if due:
         with migrated_installation() as found:
@@ -68,8 +70,11 @@ def train(
         raise GalenaError("--again does what the job was to do: leave out the other options.")
     if mapping and not data:
         raise GalenaError("--mapping says what a file's columns are: name the file with --data.")
+    name = deployment.read_name(model)
+    if name != LEAD_MODEL and (data or algorithm or trials is not None or seconds is not None):
+        raise GalenaError(f"--model {name}: leave out the other options, which are of lead_model.")
     request = training_jobs.Request(
-        algorithms=_algorithms(algorithm or []), trials=trials, seconds=seconds
+        model=name, algorithms=_algorithms(algorithm or []), trials=trials, seconds=seconds
     )
     with migrated_installation() as found:
         if data is not None:
@@ -77,7 +82,7 @@ def train(
         else:
             job_id = _queue(found, tenant, again, request)
         _out.print(f"Training of {tenant} is queued as job {job_id}.")
-        if not _is_up(found):
+        if not found.is_up():
             _out.print("It starts while `galena up` runs, which it does not now.")
         elif not detach:
             training_report.follow(_out, found.database, tenant, job_id)
@@ -114,7 +119,7 @@ def job(
             with found.database.tenant(tenant) as connection:
                 training_jobs.delete(connection, tenant, job, actor=_ACTOR)
             _out.print(f"Job {job} is gone.")
-        elif follow and _is_up(found):
+        elif follow and found.is_up():
             training_report.follow(_out, found.database, tenant, job)
         else:
             training_report.job(_out, found.database, tenant, job)
@@ -122,11 +127,11 @@ def job(
 
 def cancel(tenant: TenantId, job: JobId) -> None:
     """Cancel a training: its process ends, and it registers no model."""
-    from orchestration import training_runs
+    from orchestration import runs, training_runs
     from orchestration.installation import migrated_installation
     from warehouse.training_jobs import OPEN
 
-    with migrated_installation() as found, _dagster(found) as instance:
+    with migrated_installation() as found, runs.instance_of(found) as instance:
         ended = training_runs.cancel(instance, found.database, tenant, job, actor=_ACTOR)
     if ended.status in OPEN:
         _out.print(f"Job {job} ends as soon as its training takes note.")
@@ -192,34 +197,13 @@ def _queue_file(
         return training_files.queue(connection, tenant, file, request, requested_by=_ACTOR)
 
 
-def _is_up(found: "Installation") -> bool:
-    """Whether a `galena up` of this installation holds its lock; of a server of one's own it may
-    run elsewhere, which nobody here can tell."""
-    if found.settings.external:
-        return True
-    with (found.settings.home / "up.lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
 def _settle(found: "Installation") -> None:
     """While `galena up` does not run, nobody else notes that runs have ended."""
     from warehouse import training_jobs
 
     if training_jobs.open_jobs(found.database):
+        from orchestration import runs
         from sensors.training_requests import settle
 
-        with _dagster(found) as instance:
+        with runs.instance_of(found) as instance:
             settle(instance, found.database)
-
-
-@contextmanager
-def _dagster(found: "Installation") -> Iterator["DagsterInstance"]:
-    from orchestration import runs
-
-    os.environ.update(found.environment())
-    with runs.instance() as instance:
-        yield instance

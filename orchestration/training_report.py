@@ -12,14 +12,15 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-from warehouse import retraining, tenants, training_jobs
+from warehouse import customer_predictions, models, retraining, tenants, training_jobs
 from warehouse.database import Database
+from warehouse.open_jobs import OPEN
 from warehouse.training_files import LabelledFile
-from warehouse.training_jobs import OPEN, Event, TrainingJob
+from warehouse.training_jobs import Event, TrainingJob
 
 _EVERY_SECONDS = 0.5
 _INTERRUPTED = 130
-_COLUMNS = (
+PROGRESS = (
     SpinnerColumn(),
     BarColumn(bar_width=20),
     TaskProgressColumn(),
@@ -29,7 +30,9 @@ _COLUMNS = (
 
 def jobs(console: Console, database: Database, tenant_id: str) -> None:
     """The newest jobs of one tenant, or of all."""
-    table = _table("tenant", "job", "status", "done", "step", "algorithm", "model", "asked (UTC)")
+    table = _table(
+        "tenant", "job", "status", "done", "step", "of", "algorithm", "model", "asked (UTC)"
+    )
     every = [tenant.tenant_id for tenant in tenants.find_all(database) if _is_there(tenant)]
     for owner in [tenant_id] if tenant_id else every:
         with database.tenant(owner) as connection:
@@ -41,6 +44,7 @@ def jobs(console: Console, database: Database, tenant_id: str) -> None:
                 one.status,
                 f"{one.progress:.0%}",
                 escape(one.step),
+                one.model_name,
                 one.algorithm or "",
                 str(one.model_version or ""),
                 f"{one.created_at:%Y-%m-%d %H:%M}",
@@ -73,13 +77,18 @@ def follow(console: Console, database: Database, tenant_id: str, job_id: str) ->
             f" `galena cancel {tenant_id} {job_id}` ends it."
         )
         raise typer.Exit(_INTERRUPTED) from None
-    console.print(_outcome(tenant_id, ended), markup=False, soft_wrap=True)
+    if ended.status == "completed" and ended.model_version is None:
+        with database.tenant(tenant_id) as connection:
+            lacks = customer_predictions.lacking(connection, tenant_id).get(ended.model_name, "")
+        console.print(f"There is no {ended.model_name}: {lacks}.", markup=False, soft_wrap=True)
+        return
+    console.print(_outcome(database, tenant_id, ended), markup=False, soft_wrap=True)
     if ended.status != "completed":
         raise typer.Exit(1)
 
 
 def _followed(console: Console, database: Database, tenant_id: str, job_id: str) -> TrainingJob:
-    with Progress(*_COLUMNS, console=console, transient=True) as progress:
+    with Progress(*PROGRESS, console=console, transient=True) as progress:
         task, last, said = progress.add_task("waiting", total=1.0), 0, ""
         while True:
             with database.tenant(tenant_id) as connection:
@@ -105,15 +114,22 @@ def _until(found: TrainingJob) -> Sequence[str]:
     return [f"about {max(left, 0):.0f} s left"]
 
 
-def _outcome(tenant_id: str, ended: TrainingJob) -> str:
+def _outcome(database: Database, tenant_id: str, ended: TrainingJob) -> str:
     if ended.status != "completed":
         return f"Job {ended.job_id} is {ended.status}: {ended.error}"
-    promoted = ended.request.get("promote", True)
-    words = "" if promoted else "; it does not serve, for it learnt from a file"
-    return (
-        f"Job {ended.job_id} is completed: model version {ended.model_version} of {tenant_id},"
-        f" {ended.algorithm}{words}. {', '.join(_figures(ended.metrics))}"
-    )
+    said = f"Job {ended.job_id} is completed: model version {ended.model_version} of {tenant_id}"
+    if ended.model_version is None:
+        return f"{said}."
+    with database.tenant(tenant_id) as connection:
+        status = models.find(connection, tenant_id, ended.model_version).status
+    command = f"`galena model {{}} {tenant_id} {ended.model_version}`"
+    words = {
+        "deployed": "it serves",
+        "awaiting_approval": f"it waits for {command.format('approve')}",
+        "rejected": f"it does not serve, and {command.format('show')} says why",
+        "registered": "it does not serve by itself: it learnt from a file, or from former data",
+    }.get(status, f"it is {status}")
+    return f"{said}, {ended.algorithm}; {words}. {', '.join(_figures(ended.metrics))}"
 
 
 def due(console: Console, database: Database) -> None:

@@ -92,21 +92,26 @@ class MlflowTracking(dg.ConfigurableResource[None]):
             version = _register(client, _model_name(tenant_id), run.artifact_uri, run.run_id)
             return MlflowRun(run.experiment_id, run.run_id, version)
 
-    def set_alias(self, tenant_id: str, alias: str, run_id: str) -> None:
-        """Let the alias name the model version that this run registered, and no other version.
+    def set_aliases(self, tenant_id: str, runs: Mapping[str, str | None]) -> None:
+        """Let each alias name the model version that this run registered, and no other version;
+        none where the run is None.
 
-        Raises ValueError when the run registered none.
+        Raises ValueError when a run registered none.
         """
         with self._alone(tenant_id) as client:
             name = _model_name(tenant_id)
-            versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-            if not versions:
-                raise ValueError(
-                    f"MLflow run {run_id!r} registered no version of {name!r}:"
-                    " pass the run_id that log_training returned for this tenant."
-                )
-            newest = max(versions, key=lambda version: int(version.version))
-            client.set_registered_model_alias(name, alias, newest.version)
+            for alias, run_id in runs.items():
+                if run_id is None:
+                    client.delete_registered_model_alias(name, alias)
+                    continue
+                versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+                if not versions:
+                    raise ValueError(
+                        f"MLflow run {run_id!r} registered no version of {name!r}:"
+                        " pass the run_id that log_training returned for this tenant."
+                    )
+                newest = max(versions, key=lambda version: int(version.version))
+                client.set_registered_model_alias(name, alias, newest.version)
 
     def erase(self, tenant_id: str) -> None:
         """Delete every run, model version and file of the tenant, beyond MLflow's own undelete.

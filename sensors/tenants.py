@@ -29,8 +29,12 @@ if TYPE_CHECKING:
 
 score_tenant = define_asset_job(
     "score_tenant",
-    # The pooled model is of all tenants: a tenant's first run would read them all.
-    selection=AssetSelection.all() - AssetSelection.assets("crm_source", "pooled_lead_model"),
+    # The pooled model is of all tenants: a tenant's first run would read them all. Customers'
+    # models are made at night, or when they are asked for, as batches of predictions are: scores of
+    # leads do not wait for them.
+    selection=AssetSelection.all()
+    - AssetSelection.assets("crm_source", "pooled_lead_model")
+    - AssetSelection.groups("customers", "predictions"),
     description="Everything of one tenant: features, model, scores and views from its CRM records.",
 )
 

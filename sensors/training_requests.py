@@ -5,25 +5,24 @@ from typing import TYPE_CHECKING
 
 from dagster import (
     AssetKey,
-    DagsterEventType,
     DagsterInstance,
     DagsterRun,
     DagsterRunStatus,
     DefaultSensorStatus,
     RunRequest,
-    RunsFilter,
     SensorEvaluationContext,
     SensorResult,
     SkipReason,
     sensor,
 )
-from dagster_shared.error import SerializableErrorInfo
 
+from assets.customer_models import customer_churn, customer_segments, deal_value
 from assets.lead_features import lead_features
 from assets.lead_model import lead_model
 from assets.lead_scores import lead_scores
 from assets.training import train_tenant
 from resources.warehouse import Warehouse
+from sensors.job_runs import reason, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +30,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from warehouse.database import Database
-    from warehouse.training_jobs import OpenJob, Request
+    from warehouse.open_jobs import OpenJob
+    from warehouse.training_jobs import Request
+
+_OTHERS = {
+    asset.key.to_user_string(): asset.key
+    for asset in (customer_churn, deal_value, customer_segments)
+}
 
 # Ahead of what runs by itself, for somebody waits.
 _PRIORITY = {"dagster/priority": "5"}
@@ -58,23 +63,16 @@ def training_requests(
         if job.tenant_id in busy:
             continue
         busy.add(job.tenant_id)
-        waits = job.status == "queued" and run_of(context.instance, job.job_id) is None
+        waits = (
+            job.status == "queued"
+            and run_of(context.instance, training_jobs.RUN_TAG, job.job_id) is None
+        )
         # A tenant without its partition is too new; the sensor `tenants` adds it.
         if waits and job.tenant_id in known and (run := _request(warehouse.database, job)):
             runs.append(run)
     if not runs:
         return SkipReason(f"Trainings of {len(busy)} tenants are under way, and none can start.")
     return SensorResult(run_requests=runs)
-
-
-def run_of(instance: DagsterInstance, job_id: str, run_id: str | None = None) -> DagsterRun | None:
-    """The newest run that was started for the job, or else the one that works on it."""
-    from warehouse.training_jobs import RUN_TAG
-
-    started = instance.get_runs(RunsFilter(tags={RUN_TAG: job_id}), limit=1)
-    if started:
-        return started[0]
-    return instance.get_run_by_id(run_id) if run_id else None
 
 
 def settle(instance: DagsterInstance, database: "Database") -> None:
@@ -84,7 +82,7 @@ def settle(instance: DagsterInstance, database: "Database") -> None:
     from warehouse.errors import TenantNotFoundError
 
     for job in training_jobs.open_jobs(database):
-        run = run_of(instance, job.job_id, job.run_id)
+        run = run_of(instance, training_jobs.RUN_TAG, job.job_id, job.run_id)
         if run is None and job.status == "queued":
             continue
         with suppress(TenantNotFoundError), database.tenant(job.tenant_id) as connection:
@@ -102,30 +100,9 @@ def _settle(
     elif run.status is DagsterRunStatus.CANCELED:
         end(*key, "cancelled", "its run was terminated in Dagster")
     elif run.is_finished:
-        end(*key, "failed", _reason(instance, run))
+        end(*key, "failed", reason(instance, run))
     elif run.status is DagsterRunStatus.STARTED and job.status == "queued":
         begin(*key, run.run_id, "making features")
-
-
-def _reason(instance: DagsterInstance, run: DagsterRun) -> str:
-    """The first line of what went wrong in the run."""
-    for kind in (DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE):
-        for record in instance.get_records_for_run(run.run_id, of_type=kind).records:
-            event = record.event_log_entry.dagster_event
-            if event is None:
-                continue
-            if event.is_step_failure and event.step_failure_data.error is not None:
-                return _innermost(event.step_failure_data.error)
-            # What Dagster says of a process that is gone.
-            if event.message and "outside the execution context" not in event.message:
-                return event.message.strip().splitlines()[0]
-    return "its process ended before it did: killed, or out of memory"
-
-
-def _innermost(error: SerializableErrorInfo) -> str:
-    while error.cause is not None:
-        error = error.cause
-    return error.message.strip().splitlines()[0]
 
 
 def _request(database: "Database", job: "OpenJob") -> RunRequest | None:
@@ -147,7 +124,10 @@ def _request(database: "Database", job: "OpenJob") -> RunRequest | None:
 
 
 def _assets(request: "Request") -> "Sequence[AssetKey]":
-    """New features unless it names its own, and new scores unless the model is not to serve."""
+    """New features unless it names its own, and new scores unless the model is not to serve; of
+    another model than that of leads, its asset."""
+    if request.model in _OTHERS:
+        return [_OTHERS[request.model]]
     return [
         *([lead_features.key] if request.feature_set is None else []),
         lead_model.key,

@@ -1,11 +1,15 @@
 """Fixtures: a real PostgreSQL server per test process, databases copied from a migrated one."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, make_url, text
 
+from tests.commands import Galena, invoke
+from warehouse import tenants
 from warehouse.database import Database
 from warehouse.embedded import EmbeddedPostgres, Urls
 from warehouse.migrate import migrate
@@ -61,6 +65,37 @@ def mlflow_url(server: Urls, new_database: Callable[[str], str]) -> str:
 def dagster_url(server: Urls, new_database: Callable[[str], str]) -> str:
     """An empty database for Dagster."""
     return _in_database(server.dagster, new_database("template0"))
+
+
+@pytest.fixture
+def own_environment() -> Iterator[None]:
+    """No installation's variables before, and none left behind: a command sets those of Dagster."""
+    before = dict(os.environ)
+    for name in [name for name in before if name.startswith("GALENA")]:
+        del os.environ[name]
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.fixture
+def galena(
+    urls: Urls,
+    dagster_url: str,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own_environment: None,  # noqa: ARG001
+) -> Galena:
+    """Run the command on a database with the tenant acme."""
+    for name, value in (
+        ("GALENA_HOME", str(tmp_path / "home")),
+        ("GALENA_DATABASE_URL", urls.app),
+        ("GALENA_DAGSTER_DATABASE_URL", dagster_url),
+    ):
+        monkeypatch.setenv(name, value)
+    tenants.add(database, "acme")
+    return invoke
 
 
 def in_database(server: Urls, name: str) -> Urls:

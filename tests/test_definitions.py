@@ -38,8 +38,12 @@ def test_one_partition_per_tenant_for_every_asset_of_tenants() -> None:
     assets = defs.resolve_asset_graph()
     names = {key.to_user_string() for key in assets.get_all_asset_keys()}
     assert names == {
+        "batch_predictions",
         "crm_source",
         "crm_records",
+        "customer_churn",
+        "customer_segments",
+        "deal_value",
         "lead_features",
         "lead_model",
         "lead_scores",
@@ -58,7 +62,8 @@ def test_rescoring_is_in_no_pool_and_what_trains_is() -> None:
     graph = defs.resolve_asset_graph()
     pooled = {key.to_user_string() for key in graph.get_all_asset_keys() if graph.get(key).pools}
     trained = {"lead_features", "lead_model", "lead_scores", "pooled_lead_model"}
-    assert pooled == trained | {"crm_source"}
+    trained |= {"customer_churn", "customer_segments", "deal_value"}
+    assert pooled == trained | {"batch_predictions", "crm_source"}
     assert {node.definition.pool for node in _nodes(defs, "rescore_changed_leads")} == {None}
     assert {node.definition.pool for node in _nodes(defs, "rescore_all_leads")} == {"batch"}
     project = Path(__file__).resolve().parent.parent
@@ -72,6 +77,16 @@ def test_a_tenants_first_run_reads_no_other_tenant() -> None:
     made = {node.name for node in _nodes(defs, "score_tenant")}
     assert "lead_model" in made
     assert "pooled_lead_model" not in made
+    assert not made & {"customer_churn", "customer_segments", "deal_value"}
+
+
+def test_every_sensor_has_a_thread_of_its_own() -> None:
+    """A slow one must not hold up the one that starts rescorings."""
+    defs = build_defs(resources={"warehouse": object(), "mlflow": object()})
+    project = Path(__file__).resolve().parent.parent
+    threads = yaml.safe_load((project / "dagster.yaml").read_text())["sensors"]["num_workers"]
+    assert threads >= len(list(defs.sensors or ()))
+    assert len(list(defs.sensors or ())) > 4
 
 
 def _nodes(defs: dg.Definitions, job: str) -> list[Any]:

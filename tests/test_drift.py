@@ -1,6 +1,7 @@
 """The drift watch: alarms where the bank's calls shift, none where the same rows are shuffled."""
 
 import json
+from dataclasses import asdict
 from functools import cache
 
 import numpy as np
@@ -100,7 +101,7 @@ def test_a_shift_is_found_after_many_good_outcomes_and_dated(shift: float) -> No
         f"of the newest {drift.rows:,} outcomes {drift.observed:.1%} converted, the scores said "
         f"{drift.predicted:.1%}: the scores no longer mean what they say"
     )
-    assert json.loads(json.dumps(drift.to_json()))["alarm"] is True
+    assert json.loads(json.dumps(asdict(drift)))["alarm"] is True
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -173,7 +174,7 @@ def test_a_small_shift_is_no_alarm_however_certain() -> None:
     assert moved.psi < LEAST_PSI
     assert not moved.alarm
     assert moved.sentence == "size: as in the training (PSI 0.01, 0.25 matters)"
-    assert json.loads(json.dumps(moved.to_json()))["name"] == "size"
+    assert json.loads(json.dumps(asdict(moved)))["name"] == "size"
 
 
 def city_drift(trained: Floats, newest: Floats) -> InputDrift:

@@ -1,6 +1,7 @@
 """Figures by group: against counts by hand, on the bank's calls, and with planted unfairness."""
 
 import json
+from dataclasses import asdict
 from functools import cache
 
 import numpy as np
@@ -148,7 +149,7 @@ def test_bands_have_names() -> None:
 
 
 def test_the_report_is_json() -> None:
-    document = json.loads(json.dumps(by_hand().to_json()))
+    document = json.loads(json.dumps(asdict(by_hand())))
     assert document["alarms"] == []
     assert document["groups"][1]["auc"] is None
     assert document["groups"][0]["selected"] == 0.25

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -87,7 +87,7 @@ def test_the_sentence_has_the_figures() -> None:
         suspect.sentence,
     )
     assert suspect.figures["auc"] == pytest.approx(0.96, abs=0.005)
-    assert json.loads(json.dumps(suspect.to_json()))["column"] == "duration"
+    assert json.loads(json.dumps(asdict(suspect)))["column"] == "duration"
 
 
 @pytest.mark.parametrize("name", ["acme", "brio", "fjord"])

@@ -119,13 +119,13 @@ def test_an_alias_moves_to_the_version_of_another_run(
 ) -> None:
     first, second = train(tracking, "acme"), train(tracking, "acme")
     for run in (first, second, first):
-        tracking.set_alias("acme", "champion", run.run_id)
+        tracking.set_aliases("acme", {"champion": run.run_id})
         version = client.get_model_version_by_alias("galena.acme.lead_score", "champion")
         assert version.run_id == run.run_id
 
     another = train(tracking, "bolt")
     with pytest.raises(ValueError, match=f"{another.run_id}.*galena.acme.lead_score"):
-        tracking.set_alias("acme", "champion", another.run_id)
+        tracking.set_aliases("acme", {"champion": another.run_id})
 
 
 def test_a_training_that_cannot_be_logged_ends_failed_and_the_next_one_is_whole(
@@ -211,7 +211,7 @@ def test_an_erased_tenant_is_nowhere_and_its_neighbour_is_whole(
 ) -> None:
     folder = Path(tracking.artifact_root)
     trained = [train(tracking, "acme") for _ in range(3)]
-    tracking.set_alias("acme", "champion", trained[0].run_id)
+    tracking.set_aliases("acme", {"champion": trained[0].run_id})
     client.set_experiment_tag(trained[0].experiment_id, "note", "acme's own")
     client.set_registered_model_tag("galena.acme.lead_score", "note", "acme's own")
     client.set_model_version_tag("galena.acme.lead_score", "2", "note", "acme's own")

@@ -1,9 +1,11 @@
 import subprocess
 import sys
+from datetime import date
 
 import pytest
 
 from ml import plots
+from ml.factor_shapes import Shape
 from ml.metrics import CalibrationPoint
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -23,6 +25,12 @@ def test_pictures_are_small_png_files_for_any_names_and_rates() -> None:
         plots.roc_plot([(i / 100, (i / 100) ** 0.3) for i in range(101)], 0.77),
         plots.roc_plot([(0.0, 0.0), (1.0, 1.0)], 0.5),
         plots.gains_plot([(i / 20) ** 0.5 for i in range(21)]),
+        plots.weeks_plot([date(2026, 1, 5)] * 26, [0.25] * 26, [0.3] * 26),
+        plots.weeks_plot([date(2026, 1, 5)], [0.25], [0.3]),
+        plots.shapes_plot(
+            [Shape(name, (name, "missing"), (0.5, -1.0), (9, 1)) for name in names[:5]]
+        ),
+        plots.shapes_plot([Shape("only", ("1 to 2",), (0.0,), (10,))]),
     ):
         assert image.startswith(PNG)
         assert 2_000 < len(image) < 40_000

@@ -20,7 +20,7 @@ from ml.settings import Retraining, TrainingSettings
 from resources.mlflow import MlflowTracking
 from resources.warehouse import Warehouse
 from tests import counting_model
-from warehouse import alerts, crm, models, retraining, schema, tenants, training_jobs
+from warehouse import alerts, crm, model_pages, models, retraining, schema, tenants, training_jobs
 from warehouse import training_settings as settings
 from warehouse.database import Database
 from warehouse.embedded import Urls
@@ -189,6 +189,9 @@ def test_a_night_trains_who_is_due_and_one_failure_does_not_stop_the_others(
         champion = models.champion(connection, BRIO)
         scores = connection.scalar(text("SELECT count(*) FROM ml.lead_scores"))
         counted = crm.counts(connection, BRIO)
+        page = model_pages.find(connection, BRIO, 2)
+    (in_mlflow,) = tmp_path.rglob("page.html")
+    assert in_mlflow.read_text() == page
     assert champion is not None
     assert champion.version == 2
     assert scores == counted["open_leads"]

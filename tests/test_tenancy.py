@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Connection,
+    Date,
     DateTime,
     Float,
     Integer,
@@ -31,21 +32,36 @@ from ml.tuning import Trial
 from tests import counting_model
 from tests.conftest import in_database
 from warehouse import (
+    ab_outcomes,
+    ab_records,
+    ab_scoring,
+    ab_tests,
     alerts,
     attribute_writes,
     crm,
+    customer_predictions,
+    customers,
+    events,
     features,
-    model_drift,
+    model_monitoring,
+    model_pages,
     models,
+    predicting,
+    prediction_items,
+    prediction_jobs,
+    prediction_results,
     queue,
     rescorings,
     retraining,
+    score_quality,
     scores,
+    served_scores,
     tenants,
     training_jobs,
     training_recording,
     training_settings,
     tuning_trials,
+    webhooks,
 )
 from warehouse.database import Database
 from warehouse.embedded import Urls
@@ -58,13 +74,24 @@ MINE, THEIRS = "mine", "theirs"
 WHEN = datetime(2026, 11, 1, tzinfo=UTC)
 TABLES = [t for t in metadata.sorted_tables if t.fullname not in ("crm.tenants", "crm.readers")]
 READABLE = [
+    "ml.customer_predictions",
     "ml.lead_score_history",
     "ml.lead_scores",
     "ml.model_factors",
     "ml.models",
+    "ml.prediction_jobs",
+    "ml.prediction_results",
+    "ml.score_quality",
     "ml.score_rankings",
 ]
-VIEWS = ["lead_models_v1", "lead_score_history_v1", "lead_scores_v1"]
+VIEWS = [
+    "lead_models_v1",
+    "lead_score_history_v1",
+    "lead_scores_v1",
+    "models_v1",
+    "predictions_v1",
+    "score_quality_v1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +191,21 @@ OPERATOR_SEES = {
     "crm.rescore_queue": {"tenant_id", "change_id", "priority", "changed_at", "due_at"},
     "crm.rescore_failures": {"tenant_id", "lead_id", "retry_at"},
     "crm.sources": {"tenant_id", "source_id"},
+    "ml.ab_tests": {"tenant_id", "ended_at"},
     "ml.alerts": {"tenant_id", "kind", "resolved_at"},
+    "ml.model_looks": {"tenant_id", "looked_at"},
     "ml.models": {"tenant_id", "feature_set", "trained_at"},
     "ml.rescorings": {"tenant_id", "scored_at", "leads", "delays", "reported_at"},
     "ml.score_rankings": {"tenant_id", "ranked_at", "whole"},
+    "ml.events": {"tenant_id", "due_at"},
+    "ml.prediction_jobs": {
+        "tenant_id",
+        "job_id",
+        "status",
+        "run_id",
+        "created_at",
+        "cancel_asked_at",
+    },
     "ml.training_jobs": {
         "tenant_id",
         "job_id",
@@ -286,9 +324,53 @@ def test_functions_of_the_warehouse_answer_for_their_tenant(both: Database) -> N
         assert len(training_jobs.history(connection, MINE, "of-mine")) == 1
         assert training_jobs.history(connection, THEIRS, "of-theirs") == []
         assert tuning_trials.finished(connection, THEIRS, "of-theirs") == []
+        assert ab_records.find(connection, MINE, 1).started_by == "of-mine"
+        assert ab_records.newest(connection, MINE) == 1
+        for seek in (ab_records.newest, lambda c, t: ab_records.find(c, t, 1)):
+            with pytest.raises(GalenaError, match="no test"):
+                seek(connection, THEIRS)
+        assert ab_records.find_all(connection, THEIRS) == []
+        assert ab_records.find_open(connection, THEIRS) is None
+        assert ab_scoring.running(connection, THEIRS, 1) is None
+        assert ab_outcomes.course(connection, MINE, 1, now=datetime.now(UTC)) is None
+        assert ab_outcomes.course(connection, THEIRS, 1, now=datetime.now(UTC)) is None
+        assert ab_tests.judge(connection, THEIRS, now=datetime.now(UTC)) is None
+        with pytest.raises(GalenaError, match="has no lead model that serves"):
+            ab_tests.start(connection, THEIRS, 1, actor="")
+        with pytest.raises(GalenaError, match="has no open test"):
+            ab_tests.stop(connection, THEIRS, actor="")
+        assert prediction_jobs.find(connection, MINE, "of-mine").status == "queued"
+        for ask in (prediction_jobs.find, prediction_results.page):
+            with pytest.raises(GalenaError, match="has no prediction job"):
+                ask(connection, THEIRS, "of-theirs")
+        assert len(prediction_results.page(connection, MINE, "of-mine")) == 1
+        assert prediction_jobs.find_all(connection, THEIRS) == []
+        assert prediction_results.names(connection, THEIRS, "of-theirs") == []
+        with pytest.raises(GalenaError):
+            prediction_items.queue_ids(connection, THEIRS, ["of-theirs"], requested_by="")
+        with pytest.raises(GalenaError):
+            predicting.load(connection, THEIRS, 1)
+        assert len(events.find_all(connection, MINE)) == 1
+        assert events.find_all(connection, THEIRS) == []
+        assert events.due(connection, THEIRS, now=datetime.now(UTC), limit=10) == []
+        assert webhooks.find(connection, MINE) is not None
+        assert webhooks.find(connection, THEIRS) is None
+        assert customers.counts(connection, MINE)["churned"] == 1
+        assert not any(customers.counts(connection, THEIRS).values())
+        theirs = customers.customers_by_id(connection, THEIRS, ["of-theirs"], WHEN)
+        assert theirs.rows.is_empty()
+        assert customers.deals_by_id(connection, THEIRS, ["of-theirs"]).rows.is_empty()
+        assert list(customer_predictions.lacking(connection, MINE)) == ["lead_model"]
+        assert customer_predictions.lacking(connection, THEIRS) == {}
+        assert customer_predictions.trained_before(connection, THEIRS, "lead_model", WHEN)
         assert retraining.why_due(connection, THEIRS, now=datetime.now(UTC)) is None
         assert attribute_writes.written_after(connection, THEIRS) == {}
-        assert model_drift.outcomes(connection, THEIRS, now=datetime.now(UTC)).rows == 0
+        assert len(score_quality.find_all(connection, MINE)) == 1
+        assert score_quality.find_all(connection, THEIRS) == []
+        assert model_monitoring.last_look(connection, MINE) is not None
+        assert model_monitoring.last_look(connection, THEIRS) is None
+        with pytest.raises(GalenaError, match="no model version"):
+            model_pages.find(connection, THEIRS, 1)
         assert verdicts.newest(connection, THEIRS) == []
         assert verdicts.reference(connection, THEIRS, "of-theirs", "leads") is None
         assert stored.records(connection, THEIRS, "leads").rows == 0
@@ -317,8 +399,24 @@ def test_bulk_reads_answer_for_their_tenant(both: Database) -> None:
         assert crm.leads(reader, THEIRS).is_empty()
         assert crm.interactions(reader, MINE).height == 1
         assert crm.interactions(reader, THEIRS).is_empty()
+        for read in (customers.times, customers.versions, customers.interactions):
+            assert read(reader, MINE).height == 1
+            assert read(reader, THEIRS).is_empty()
+        assert customers.won_deals(reader, MINE).rows.height == 1
+        assert customers.won_deals(reader, THEIRS).rows.is_empty()
+        assert customers.open_deals(reader, THEIRS).rows.is_empty()
+        assert customers.present(reader, THEIRS, WHEN).rows.is_empty()
         assert features.rows(reader, MINE, 1).height == 1
         assert features.rows(reader, THEIRS, 1).is_empty()
+        now = WHEN + timedelta(days=31)
+        assert len(served_scores.newest(reader, MINE, days=60, now=now).outcome) == 1
+        assert len(served_scores.newest(reader, THEIRS, days=60, now=now).outcome) == 0
+        asked: dict[str, Any] = {"since": WHEN, "horizon_days": 1, "features": 0, "now": now}
+        assert len(served_scores.of_version(reader, MINE, 1, **asked).outcome) == 1
+        assert len(served_scores.of_version(reader, THEIRS, 1, **asked).outcome) == 0
+        assert served_scores.of_week(reader, MINE, WHEN, now, now=now).height == 1
+        assert served_scores.of_week(reader, THEIRS, WHEN, now, now=now).is_empty()
+        assert len(served_scores.training_inputs(reader, THEIRS, 1, 1)) == 0
         known = crm.attributes_as_of(
             reader, THEIRS, snapshots.cast({"snapshot_at": pl.Datetime("us", "UTC")})
         )
@@ -365,6 +463,15 @@ _LABELLED = pl.DataFrame(
         "features": pl.List(pl.Float32),
     },
 )
+_SAID = pl.DataFrame(
+    {
+        "test_id": pl.Series([1], dtype=pl.Int32),
+        "lead_id": ["new"],
+        "champion": [0.5],
+        "challenger": [0.5],
+        "challenger_served": [False],
+    }
+)
 _CLAIM = queue.Claim(lead_ids=["new"], change_ids=[1], live_since=[WHEN], as_of=WHEN)
 WRITERS: dict[str, Callable[[Connection], object]] = {
     "crm.upsert": lambda c: crm.upsert(c, THEIRS, "leads", _LEAD),
@@ -375,13 +482,24 @@ WRITERS: dict[str, Callable[[Connection], object]] = {
     "models.register": lambda c: models.register(
         c, THEIRS, counting_model.MODEL, feature_set=1, metrics={}, run_id="run"
     ),
-    "models.promote": lambda c: models.promote(c, THEIRS, 1, "challenger", actor="", why=""),
+    "models.note": lambda c: models.note(c, THEIRS, "model.stolen", {}, actor=""),
     "training_settings.save": lambda c: training_settings.save(
         c, THEIRS, TrainingSettings(), actor=""
     ),
     "training_jobs.create": lambda c: training_jobs.create(
         c, THEIRS, training_jobs.Request(), requested_by=""
     ),
+    "customer_predictions.note_lacking": lambda c: customer_predictions.note_lacking(
+        c, THEIRS, "deal_value", "data"
+    ),
+    "events.record": lambda c: events.record(c, THEIRS, "kind", {}),
+    "webhooks.configure": lambda c: webhooks.configure(
+        c, THEIRS, "https://example.com/in", "SECRET", actor=""
+    ),
+    "prediction_items.add": lambda c: prediction_items.add(
+        c, THEIRS, "job", 0, prediction_items.judged_ids(pl.Series(["lead"]), "id")
+    ),
+    "ab_scoring.log": lambda c: ab_scoring.log(c, THEIRS, _SAID, WHEN),
     "tuning_trials.record": lambda c: tuning_trials.record(
         c, THEIRS, "study", Trial(0, {}, {}, 1.0, "complete")
     ),
@@ -407,11 +525,29 @@ def test_functions_that_change_find_nothing_of_another_tenant(both: Database) ->
     with both.tenant(MINE) as connection:
         scores.begin_anew(connection, THEIRS)
         models.link_mlflow(connection, THEIRS, 1, "stolen")
+        models.remove_challenger(connection, THEIRS, actor="", why="")
+        queue.add_open_leads(connection, THEIRS)
+        assert models.trail(connection, THEIRS) == []
+        assert models.find_all(connection, THEIRS) == []
+        with pytest.raises(GalenaError, match="has no model version"):
+            models.promote(connection, THEIRS, 1, "champion", actor="", why="")
+        with pytest.raises(GalenaError, match="has no model version"):
+            models.describe(connection, THEIRS, 1, description="stolen")
         training_recording.end(connection, THEIRS, "of-theirs", "failed", "stolen")
         assert not training_recording.begin(connection, THEIRS, "of-theirs", "run", "stolen")
         for change in (training_jobs.ask_to_cancel, training_jobs.delete):
             with pytest.raises(GalenaError, match="has no training job"):
                 change(connection, THEIRS, "of-theirs", actor="")
+        for change_batch in (prediction_jobs.ask_to_cancel, prediction_jobs.delete):
+            with pytest.raises(GalenaError, match="has no prediction job"):
+                change_batch(connection, THEIRS, "of-theirs", actor="")
+        with pytest.raises(GalenaError, match="has no prediction job"):
+            prediction_jobs.begin(connection, THEIRS, "of-theirs", "run")
+        prediction_jobs.end(connection, THEIRS, "of-theirs", "failed", "stolen")
+        events.delivered(connection, THEIRS, 1, now=WHEN)
+        events.failed(connection, THEIRS, 1, "stolen", due_at=None)
+        events.drop_due(connection, THEIRS)
+        assert not webhooks.remove(connection, THEIRS, actor="")
         assert queue.claim(connection, THEIRS, 10) is None
         queue.finish_all(connection, THEIRS)
         scores.remove(connection, THEIRS, ["of-theirs"])
@@ -420,6 +556,8 @@ def test_functions_that_change_find_nothing_of_another_tenant(both: Database) ->
     with both.tenant(THEIRS) as connection:
         assert queue.claim(connection, THEIRS, 10) is not None
         assert scores.freshness(connection, THEIRS).scores == 1
+        assert prediction_jobs.find(connection, THEIRS, "of-theirs").status == "queued"
+        assert [event.attempts for event in events.find_all(connection, THEIRS)] == [1]
         linked = connection.scalars(text("SELECT mlflow_run_id FROM ml.models")).all()
     assert linked == ["of-theirs"]
     with both.reader(MINE) as reader:
@@ -511,14 +649,20 @@ def _insert(table: Table, tenant_id: str) -> Insert:
     return statement.on_conflict_do_nothing()
 
 
+STATUS = {"training_jobs": "queued", "prediction_jobs": "queued", "ab_tests": "open"}
+
+
 def _value(column: Column[Any], tenant_id: str) -> Any:
     fixed = {
         "tenant_id": tenant_id,
         "stage": "own_model",
         "alias": "champion",
-        "status": "queued" if column.table.name == "training_jobs" else "active",
+        "name": "lead_model",
+        "status": STATUS.get(column.table.name, "active"),
+        "mode": "split",
         "state": "complete",
         "verdict": "accepted",
+        "action": "nothing",
     }
     if column.name in fixed and isinstance(column.type, Text):
         return fixed[column.name]
@@ -528,6 +672,7 @@ def _value(column: Column[Any], tenant_id: str) -> Any:
         (Boolean, True),
         ((Integer, Float, Numeric), 1),
         (DateTime, WHEN),
+        (Date, WHEN.date()),
         (LargeBinary, b"x"),
         (Text, f"of-{tenant_id}"),
     ]

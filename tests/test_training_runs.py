@@ -2,32 +2,27 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 from dagster import DagsterInstance
 from sqlalchemy import text
 
-from orchestration import runs, services, training_runs
-from orchestration.installation import PROJECT, Installation
-from sensors.training_requests import run_of, settle
-from tests.conftest import in_database
+from orchestration import run_processes, runs, training_runs
+from sensors.job_runs import run_of
+from sensors.training_requests import settle
+from tests.dagster_services import at_work
 from tests.installations import await_true
 from tests.running import GALENA
 from tests.training_definitions import BROKEN, DEAF, QUICK, SLOW, SLOW_S
-from warehouse import tenants, training_jobs
+from warehouse import training_jobs
 from warehouse.database import Database
 from warehouse.embedded import Urls
 from warehouse.errors import GalenaError
-from warehouse.settings import Settings
 from warehouse.training_jobs import Request, TrainingJob
 
 ACME, BRIO = "acme", "brio"
@@ -37,52 +32,8 @@ ACME, BRIO = "acme", "brio"
 def database(server: Urls, new_database: Callable[[str], str]) -> Iterator[Database]:
     """An installation with a daemon and a code server, whose trainings are those of
     tests.training_definitions."""
-    home = Path(tempfile.mkdtemp(prefix="galena-training-", dir="/tmp"))
-    urls = in_database(server, new_database("template"))
-    dagster = in_database(server, new_database("template0")).dagster
-    settings = Settings.from_environment(
-        {
-            "GALENA_HOME": str(home),
-            "GALENA_DATABASE_URL": urls.app,
-            "GALENA_DAGSTER_DATABASE_URL": dagster,
-            "GALENA_MLFLOW_DATABASE_URL": dagster,
-        }
-    )
-    found = Database(urls.app)
-    for tenant_id in (ACME, BRIO):
-        tenants.add(found, tenant_id)
-    environment = {
-        **Installation(settings, found).environment(),
-        "GALENA_CODE_SERVER": str(home / "code"),
-        "PYTHONPATH": str(PROJECT),
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        started = _services(home, environment)
+    with at_work(server, new_database, "tests.training_definitions", [ACME, BRIO]) as found:
         yield found
-        for service in reversed(started):
-            service.stop(2)
-    found.close()
-    shutil.rmtree(home)
-
-
-def _services(home: Path, environment: dict[str, str]) -> list[services.Service]:
-    with runs.instance():
-        pass
-    socket = home / "code"
-    code_server = (
-        *(sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(socket)),
-        *("--module-name", "tests.training_definitions", "--location-name", "galena"),
-        *("--log-level", "warning"),
-    )
-    daemon = (
-        *(sys.executable, "-m", "dagster._daemon", "run", "-w", str(PROJECT / "workspace.yaml")),
-        *("--log-level", "warning"),
-    )
-    first = services.start("code", code_server, home / "code.log", environment, PROJECT)
-    first.await_ready(lambda: services.listens(socket))
-    return [first, services.start("daemon", daemon, home / "daemon.log", environment, PROJECT)]
 
 
 @pytest.fixture
@@ -114,9 +65,9 @@ def _await_end(database: Database, tenant_id: str, job_id: str) -> TrainingJob:
 
 
 def _process(instance: DagsterInstance, job_id: str) -> psutil.Process:
-    run = run_of(instance, job_id)
+    run = run_of(instance, training_jobs.RUN_TAG, job_id)
     assert run is not None
-    process = training_runs._process(instance, run)
+    process = run_processes.process_of(instance, run)
     assert process is not None
     return process
 
@@ -145,7 +96,7 @@ def test_a_training_is_started_watched_and_completed(
     assert (ended.algorithm, ended.hyperparameters) == (QUICK, {"leaves": 8})
     assert ended.metrics == {"log_loss": 0.4}
     assert _versions(database, ACME, ended) == [ended.model_version]
-    run = run_of(instance, job_id)
+    run = run_of(instance, training_jobs.RUN_TAG, job_id)
     assert run is not None
     assert run.run_id == ended.run_id
     await_true("the run's end", lambda: instance.get_run_by_id(run.run_id).is_finished)  # type: ignore[union-attr]
@@ -168,7 +119,7 @@ def test_a_cancelled_training_ends_with_its_process_and_without_a_model(
     assert (ended.status, ended.error) == ("cancelled", "cancelled by a test")
     assert not process.is_running()
     assert _versions(database, ACME, ended) == []
-    run = run_of(instance, job_id)
+    run = run_of(instance, training_jobs.RUN_TAG, job_id)
     assert run is not None
     assert run.status.value == "CANCELED"
     with pytest.raises(GalenaError, match="ended already: it is cancelled"):
@@ -182,13 +133,15 @@ def test_a_queued_training_waits_for_the_one_before_and_can_be_cancelled(
     other = _await_end(database, BRIO, _ask(database, BRIO, BROKEN))
     assert (other.status, other.error) == ("failed", "RuntimeError: the columns are gone")
     _await_step(database, ACME, first, SLOW)
-    assert run_of(instance, second) is None
+    assert run_of(instance, training_jobs.RUN_TAG, second) is None
     assert _cancel(instance, database, ACME, second).status == "cancelled"
     third = _ask(database, ACME, QUICK)
     _process(instance, first).kill()
     assert _cancel(instance, database, ACME, first).status == "cancelled", "its process was dead"
     assert _await_end(database, ACME, third).status == "completed"
-    assert run_of(instance, second) is None, "what was cancelled is never started"
+    assert run_of(instance, training_jobs.RUN_TAG, second) is None, (
+        "what was cancelled is never started"
+    )
 
 
 def test_a_killed_training_has_failed_and_says_so(

@@ -80,13 +80,37 @@ def crm_source() -> None:
     """Nothing."""
 
 
+@dg.asset(partitions_def=tenant_partitions, group_name="customers")
+def customer_churn() -> None:
+    """Nothing."""
+
+
+@dg.asset(partitions_def=tenant_partitions, group_name="customers")
+def deal_value() -> None:
+    """Nothing."""
+
+
+@dg.asset(partitions_def=tenant_partitions, group_name="customers")
+def customer_segments() -> None:
+    """Nothing."""
+
+
 @dg.asset
 def pooled_lead_model() -> None:
     """Nothing."""
 
 
 defs = dg.Definitions(
-    assets=[crm_source, pooled_lead_model, lead_features, lead_model, lead_scores],
+    assets=[
+        crm_source,
+        pooled_lead_model,
+        lead_features,
+        lead_model,
+        lead_scores,
+        customer_churn,
+        deal_value,
+        customer_segments,
+    ],
     jobs=[train_tenant, score_tenant],
     sensors=[tenants, training_requests],
     resources={"warehouse": Warehouse(database_url=dg.EnvVar("GALENA_DATABASE_URL"))},

@@ -37,30 +37,23 @@ def raise_alert(
     )
 
 
-def resolve(connection: Connection, tenant_id: str, kind: str, subjects: Sequence[str]) -> None:
-    """Close the open alerts of this kind about these subjects: they are well again."""
-    connection.execute(
-        alerts.update()
-        .where(
-            alerts.c.tenant_id == tenant_id,
-            alerts.c.kind == kind,
-            alerts.c.subject.in_(subjects),
-            alerts.c.resolved_at.is_(None),
-        )
-        .values(resolved_at=func.now())
-    )
-
-
-def resolve_others(
-    connection: Connection, tenant_id: str, kind: str, subjects: Sequence[str]
+def resolve(
+    connection: Connection,
+    tenant_id: str,
+    kind: str,
+    subjects: Sequence[str],
+    *,
+    others: bool = False,
 ) -> None:
-    """Close the open alerts of this kind about any other than these subjects."""
+    """Close the open alerts of this kind about these subjects: they are well again. others: about
+    any but these."""
+    among = alerts.c.subject.not_in if others else alerts.c.subject.in_
     connection.execute(
         alerts.update()
         .where(
             alerts.c.tenant_id == tenant_id,
             alerts.c.kind == kind,
-            alerts.c.subject.not_in(subjects),
+            among(subjects),
             alerts.c.resolved_at.is_(None),
         )
         .values(resolved_at=func.now())

@@ -35,6 +35,15 @@ class FeatureSet:
     sha256: str
     run_id: str
 
+    def snapshot(self) -> dict[str, Any]:
+        """What a model names as the data that it learnt from."""
+        return {
+            "feature_set": self.feature_set,
+            "rows": self.rows,
+            "sha256": self.sha256,
+            "as_of": self.as_of.isoformat(),
+        }
+
 
 def save(
     connection: Connection,

@@ -1,4 +1,5 @@
-"""The registry that serving trusts: model versions, the bytes that serve, and which one does."""
+"""The registry: every version of a tenant's models, its bytes, and the aliases that say which
+serve."""
 
 import hashlib
 from collections.abc import Mapping
@@ -6,14 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from ml.model import Model, dumps
+from ml.kinds import Name
+from ml.model import Document, dumps
 from warehouse.errors import GalenaError
 from warehouse.schema import audit_log, model_aliases, model_factors, models
 
 Alias = Literal["champion", "challenger"]
+Status = Literal[
+    "registered",
+    "rejected",
+    "awaiting_approval",
+    "approved",
+    "deployed",
+    "challenger",
+    "deprecated",
+    "retired",
+]
+LEAD_MODEL: Name = "lead_model"
 
 
 # Two trainings that end at once get versions one after the other, and a base rate that found no
@@ -23,43 +36,84 @@ _ONE_AT_A_TIME = text("SELECT pg_advisory_xact_lock(hashtext('ml.models'), hasht
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One trained model of a tenant; artifact() has its bytes."""
+    """One version of one of a tenant's models; artifact() has its bytes.
+
+    version: counts from 1 per tenant, over all names. status: see ml.model_status in the database:
+    deployed is the champion. stage, outcomes: as ml.model.Evidence. metrics: the training's report.
+    data: rows, sha256, as_of and, where there is one, feature_set of the snapshot it learnt from.
+    configuration: the tenant's settings it was trained by. gate: as ml.gate.Gate.to_json, or None.
+    trained_at: nothing known later went into it. deployed_at: when it last began to serve.
+    """
 
     version: int
+    name: Name
+    description: str
+    status: Status
     feature_set: int
     stage: str
     outcomes: int
     metrics: Mapping[str, Any]
+    data: Mapping[str, Any]
+    configuration: Mapping[str, Any]
+    gate: Mapping[str, Any] | None
     sha256: str
     run_id: str
+    mlflow_run_id: str | None
     trained_at: datetime
+    registered_at: datetime
+    approved_at: datetime | None
+    approved_by: str | None
+    deployed_at: datetime | None
+    retired_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """An entry of the audit log about a model: who did what to which version, when and why.
+
+    action: such as model.champion (it began to serve), model.rollback, model.approve, test.started.
+    """
+
+    at: datetime
+    actor: str
+    action: str
+    name: Name
+    version: int
+    why: str
 
 
 def register(
     connection: Connection,
     tenant_id: str,
-    model: Model,
+    model: Document,
     *,
-    feature_set: int,
+    name: Name = LEAD_MODEL,
+    feature_set: int = 0,
+    data: Mapping[str, Any] | None = None,
+    configuration: Mapping[str, Any] | None = None,
     metrics: Mapping[str, Any],
     run_id: str,
 ) -> int:
     """Store a trained model, and the words of its factors for the database's own reasons; return
-    its version, counted from 1 per tenant. feature_set: that it learnt from, 0 for none."""
+    its version. feature_set: that it learnt from, 0 for none. data, configuration: as in
+    ModelVersion."""
     document = dumps(model)
-    connection.execute(_ONE_AT_A_TIME, {"tenant_id": tenant_id})
+    lock(connection, tenant_id)
     mine = models.c.tenant_id == tenant_id
     version: int = (connection.scalar(select(func.max(models.c.version)).where(mine)) or 0) + 1
     connection.execute(
         models.insert().values(
             tenant_id=tenant_id,
             version=version,
+            name=name,
             feature_set=feature_set,
             stage=model.evidence.stage,
             outcomes=model.evidence.outcomes,
             base=model.base,
             horizon_days=model.horizon_days,
             metrics=metrics,
+            data=data or {},
+            configuration=configuration or {},
             artifact=document,
             sha256=hashlib.sha256(document).hexdigest(),
             run_id=run_id,
@@ -78,8 +132,14 @@ def register(
         }
         for position, factor in enumerate(model.spec.factors)
     ]
-    connection.execute(model_factors.insert(), factors)
+    if factors:
+        connection.execute(model_factors.insert(), factors)
     return version
+
+
+def lock(connection: Connection, tenant_id: str) -> None:
+    """Until the transaction ends, no other registers or deploys a model of this tenant."""
+    connection.execute(_ONE_AT_A_TIME, {"tenant_id": tenant_id})
 
 
 def link_mlflow(connection: Connection, tenant_id: str, version: int, mlflow_run_id: str) -> None:
@@ -94,32 +154,105 @@ def link_mlflow(connection: Connection, tenant_id: str, version: int, mlflow_run
 def promote(
     connection: Connection, tenant_id: str, version: int, alias: Alias, *, actor: str, why: str
 ) -> None:
-    """Let the alias name this version, with its entry in the audit log."""
-    connection.execute(_ONE_AT_A_TIME, {"tenant_id": tenant_id})
-    statement = insert(model_aliases).values(tenant_id=tenant_id, alias=alias, version=version)
+    """Let the alias of its model name this version, with its entry in the audit log, which tells
+    what it replaces. Raises GalenaError when there is no such version."""
+    lock(connection, tenant_id)
+    name = find(connection, tenant_id, version).name
+    before = _aliased_version(connection, tenant_id, alias, name)
+    statement = insert(model_aliases).values(
+        tenant_id=tenant_id, name=name, alias=alias, version=version
+    )
     connection.execute(
         statement.on_conflict_do_update(
-            index_elements=["tenant_id", "alias"], set_={"version": version, "set_at": func.now()}
+            index_elements=["tenant_id", "name", "alias"],
+            set_={"version": version, "set_at": func.now()},
         )
     )
+    if alias == "champion":
+        _set(connection, tenant_id, version, deployed_at=func.now())
+    replaced = None if before is None else before[0]
+    details = {"name": name, "version": version, "replaces": replaced, "why": why}
+    note(connection, tenant_id, f"model.{alias}", details, actor=actor)
+
+
+def remove_challenger(
+    connection: Connection, tenant_id: str, *, actor: str, why: str, name: Name = LEAD_MODEL
+) -> None:
+    """Let no version be the challenger, with its entry in the audit log; nothing where none is."""
+    lock(connection, tenant_id)
+    version = connection.scalar(
+        model_aliases.delete()
+        .where(
+            model_aliases.c.tenant_id == tenant_id,
+            model_aliases.c.name == name,
+            model_aliases.c.alias == "challenger",
+        )
+        .returning(model_aliases.c.version)
+    )
+    if version is not None:
+        details = {"name": name, "version": version, "why": why}
+        note(connection, tenant_id, "model.challenger_removed", details, actor=actor)
+
+
+def note(
+    connection: Connection, tenant_id: str, action: str, details: Mapping[str, Any], *, actor: str
+) -> None:
+    """Write an entry of the audit log."""
     connection.execute(
         audit_log.insert().values(
-            tenant_id=tenant_id,
-            actor=actor,
-            action=f"model.{alias}",
-            details={"version": version, "why": why},
+            tenant_id=tenant_id, actor=actor, action=action, details=dict(details)
         )
     )
 
 
-def champion_version(connection: Connection, tenant_id: str) -> tuple[int, str] | None:
+def trail(connection: Connection, tenant_id: str, name: Name | None = None) -> list[Decision]:
+    """What was decided about the tenant's models, of one or of all, the oldest first."""
+    rows = connection.execute(_TRAIL, {"tenant_id": tenant_id, "name": name})
+    return [Decision(**row._mapping) for row in rows]
+
+
+def find(connection: Connection, tenant_id: str, version: int) -> ModelVersion:
+    """Raises GalenaError when the tenant has no such version."""
+    query = _SELECT.where(models.c.tenant_id == tenant_id, models.c.version == version)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise GalenaError(
+            f"Tenant {tenant_id!r} has no model version {version}: `galena model list {tenant_id}`"
+            " shows those there are."
+        )
+    return _read(row)
+
+
+def find_all(
+    connection: Connection, tenant_id: str, name: Name | None = None
+) -> list[ModelVersion]:
+    """The tenant's versions, of one model or of all, the newest first."""
+    query = _SELECT.where(models.c.tenant_id == tenant_id).order_by(models.c.version.desc())
+    if name is not None:
+        query = query.where(models.c.name == name)
+    return [_read(row) for row in connection.execute(query)]
+
+
+def aliased(
+    connection: Connection, tenant_id: str, alias: Alias, name: Name = LEAD_MODEL
+) -> ModelVersion | None:
+    """The version that the alias names; None where it names none."""
+    named = _aliased_version(connection, tenant_id, alias, name)
+    return None if named is None else find(connection, tenant_id, named[0])
+
+
+def champion(
+    connection: Connection, tenant_id: str, name: Name = LEAD_MODEL
+) -> ModelVersion | None:
+    """The version that serves; None before the first."""
+    return aliased(connection, tenant_id, "champion", name)
+
+
+def champion_version(
+    connection: Connection, tenant_id: str, name: Name = LEAD_MODEL
+) -> tuple[int, str] | None:
     """Version and digest of what serves, without its bytes; None before the first."""
-    row = connection.execute(
-        select(models.c.version, models.c.sha256)
-        .join(model_aliases, _ALIASED)
-        .where(models.c.tenant_id == tenant_id, model_aliases.c.alias == "champion")
-    ).one_or_none()
-    return None if row is None else (row.version, row.sha256)
+    return _aliased_version(connection, tenant_id, "champion", name)
 
 
 def trained_by(connection: Connection, tenant_id: str, version: int) -> str:
@@ -128,11 +261,6 @@ def trained_by(connection: Connection, tenant_id: str, version: int) -> str:
         select(models.c.run_id).where(models.c.tenant_id == tenant_id, models.c.version == version)
     ).one()
     return found
-
-
-_ALIASED = (model_aliases.c.tenant_id == models.c.tenant_id) & (
-    model_aliases.c.version == models.c.version
-)
 
 
 def artifact(connection: Connection, tenant_id: str, version: int) -> bytes:
@@ -156,12 +284,64 @@ def artifact(connection: Connection, tenant_id: str, version: int) -> bytes:
     return bytes(found.artifact)
 
 
-def champion(connection: Connection, tenant_id: str) -> ModelVersion | None:
-    """The version that serves; None before the first."""
-    columns = [models.c[name] for name in ModelVersion.__dataclass_fields__]
+def describe(connection: Connection, tenant_id: str, version: int, **facts: Any) -> None:
+    """Set facts of a version: description, gate, or one of the times that make up its status."""
+    find(connection, tenant_id, version)
+    _set(connection, tenant_id, version, **facts)
+
+
+def _set(connection: Connection, tenant_id: str, version: int, **facts: Any) -> None:
+    connection.execute(
+        models.update()
+        .where(models.c.tenant_id == tenant_id, models.c.version == version)
+        .values(**facts)
+    )
+
+
+def _aliased_version(
+    connection: Connection, tenant_id: str, alias: Alias, name: Name
+) -> tuple[int, str] | None:
     row = connection.execute(
-        select(*columns)
+        select(models.c.version, models.c.sha256)
         .join(model_aliases, _ALIASED)
-        .where(models.c.tenant_id == tenant_id, model_aliases.c.alias == "champion")
+        .where(
+            models.c.tenant_id == tenant_id,
+            model_aliases.c.alias == alias,
+            model_aliases.c.name == name,
+        )
     ).one_or_none()
-    return None if row is None else ModelVersion(**row._mapping)
+    return None if row is None else (row.version, row.sha256)
+
+
+_ALIASED = (model_aliases.c.tenant_id == models.c.tenant_id) & (
+    model_aliases.c.version == models.c.version
+)
+# A champion that is tried against itself is the champion: its alias comes first.
+_ALIAS = select(func.min(model_aliases.c.alias)).where(_ALIASED).correlate(models).scalar_subquery()
+_STATUS = func.ml.model_status(
+    _ALIAS,
+    models.c.gate,
+    models.c.approval_asked_at,
+    models.c.approved_at,
+    models.c.deployed_at,
+    models.c.retired_at,
+).label("status")
+_SELECT = select(
+    *(models.c[field] for field in ModelVersion.__dataclass_fields__ if field != "status"), _STATUS
+)
+
+
+# Of releases that knew one model, entries have no name.
+_TRAIL = text(
+    "SELECT at, actor, action, coalesce(details ->> 'name', 'lead_model') AS name,"
+    " coalesce(details ->> 'version', details ->> 'challenger')::int AS version,"
+    " coalesce(details ->> 'why', details ->> 'verdict', '') AS why"
+    " FROM ml.audit_log WHERE tenant_id = :tenant_id"
+    " AND (action LIKE 'model.%' OR action LIKE 'test.%')"
+    " AND (CAST(:name AS text) IS NULL OR coalesce(details ->> 'name', 'lead_model') = :name)"
+    " ORDER BY entry_id"
+)
+
+
+def _read(row: Row[*tuple[Any, ...]]) -> ModelVersion:
+    return ModelVersion(**row._mapping)

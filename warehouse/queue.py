@@ -277,3 +277,17 @@ def lane_is_taken(database: Database) -> bool:
 
 
 _LANE = "galena rescoring run"
+
+
+def add_open_leads(connection: Connection, tenant_id: str, *, wait_s: float = 0.0) -> None:
+    """Queue all open leads, behind what changes, such as for another model. wait_s: for what would
+    score them all anyway, and take them from the queue."""
+    connection.execute(
+        text(
+            "INSERT INTO crm.rescore_queue (tenant_id, lead_id, priority, due_at)"
+            " SELECT tenant_id, lead_id, -1, clock_timestamp() + make_interval(secs => :wait_s)"
+            " FROM crm.leads WHERE tenant_id = :tenant_id"
+            " AND converted_at IS NULL AND closed_at IS NULL"
+        ),
+        {"tenant_id": tenant_id, "wait_s": wait_s},
+    )

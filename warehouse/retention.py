@@ -13,14 +13,21 @@ class Ages:
     """Days that things are kept.
 
     scores: the history of scores, whole months of it, with the inputs that replay them. The score
-        that a lead has now stays, however old.
+        that a lead has now stays, however old. What both models of an A/B test said of its leads
+        is kept as long after the test.
     rescorings: what is known of each rescoring, once Dagster has been told of it.
     alerts: resolved ones.
+    looks: at models that serve, after which nothing was done; the newest stays.
+    predictions: jobs of batch predictions that have ended, with their results.
+    events: those that no webhook is to get any more.
     """
 
     scores: int = 400
     rescorings: int = 7
     alerts: int = 90
+    looks: int = 90
+    predictions: int = 30
+    events: int = 30
 
 
 def forget_scores(database: Database, oldest_served: datetime | None, ages: Ages) -> list[str]:
@@ -53,14 +60,18 @@ def oldest_served(connection: Connection, tenant_id: str) -> datetime | None:
 
 
 def forget(connection: Connection, tenant_id: str, ages: Ages) -> int:
-    """Delete the tenant's rankings, rescorings and alerts that are past their age; return how
-    many rows. A ranking stays as long as a score may refer to it."""
+    """Delete what of the tenant is past its age, but for its scores; return how many rows. A
+    ranking stays as long as a score may refer to it."""
     return sum(
         connection.execute(text(statement), {"tenant_id": tenant_id, **days}).rowcount
         for statement, days in (
             (_RANKINGS, {}),
+            (_AB_SCORES, {"days": ages.scores}),
             (_RESCORINGS, {"days": ages.rescorings}),
             (_ALERTS, {"days": ages.alerts}),
+            (_LOOKS, {"days": ages.looks}),
+            (_PREDICTIONS, {"days": ages.predictions}),
+            (_EVENTS, {"days": ages.events}),
         )
     )
 
@@ -80,3 +91,15 @@ _RESCORINGS = (
     f" AND reported_at IS NOT NULL AND scored_at < {_OLD}"
 )
 _ALERTS = f"DELETE FROM ml.alerts WHERE tenant_id = :tenant_id AND resolved_at < {_OLD}"
+_LOOKS = (
+    f"DELETE FROM ml.model_looks WHERE tenant_id = :tenant_id AND looked_at < {_OLD}"
+    " AND action = 'nothing' AND looked_at <"
+    " (SELECT max(looked_at) FROM ml.model_looks WHERE tenant_id = :tenant_id)"
+)
+# Their results go with them.
+_PREDICTIONS = f"DELETE FROM ml.prediction_jobs WHERE tenant_id = :tenant_id AND ended_at < {_OLD}"
+_EVENTS = f"DELETE FROM ml.events WHERE tenant_id = :tenant_id AND due_at IS NULL AND at < {_OLD}"
+_AB_SCORES = (
+    "DELETE FROM ml.ab_scores s USING ml.ab_tests t WHERE s.tenant_id = :tenant_id"
+    f" AND t.tenant_id = s.tenant_id AND t.test_id = s.test_id AND t.ended_at < {_OLD}"
+)

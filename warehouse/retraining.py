@@ -94,12 +94,13 @@ def due(database: Database, *, now: datetime) -> list[Due]:
 # the knowledge of the CRM is.
 _STANDING = text(
     "WITH last AS (SELECT started_at, training_data FROM ml.training_jobs"
-    "  WHERE tenant_id = :tenant_id AND status = 'completed'"
+    "  WHERE tenant_id = :tenant_id AND model_name = 'lead_model' AND status = 'completed'"
     "  AND NOT coalesce(training_data ? 'file', false) ORDER BY started_at DESC LIMIT 1),"
     " serving AS (SELECT m.trained_at, f.rows FROM ml.model_aliases a"
     "  JOIN ml.models m USING (tenant_id, version)"
     "  LEFT JOIN ml.feature_sets f USING (tenant_id, feature_set)"
-    "  WHERE a.tenant_id = :tenant_id AND a.alias = 'champion' AND m.feature_set > 0),"
+    "  WHERE a.tenant_id = :tenant_id AND a.name = 'lead_model' AND a.alias = 'champion'"
+    "  AND m.feature_set > 0),"
     " trained AS (SELECT greatest((SELECT started_at FROM last), (SELECT trained_at FROM serving))"
     "  AS at)"
     " SELECT trained.at AS trained_at,"
@@ -111,5 +112,5 @@ _STANDING = text(
     " EXISTS (SELECT FROM ml.alerts WHERE tenant_id = :tenant_id AND kind = 'model_drift'"
     "  AND resolved_at IS NULL AND raised_at > trained.at) AS drifted,"
     " EXISTS (SELECT FROM ml.training_jobs WHERE tenant_id = :tenant_id"
-    "  AND status IN ('queued', 'running')) AS under_way FROM trained"
+    "  AND model_name = 'lead_model' AND status IN ('queued', 'running')) AS under_way FROM trained"
 )

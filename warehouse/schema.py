@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     Computed,
+    Date,
     DateTime,
     Double,
     ForeignKeyConstraint,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     SmallInteger,
     Table,
     Text,
+    UniqueConstraint,
     func,
     text,
 )
@@ -50,6 +52,12 @@ def _written(name: str) -> Column[object]:
     """When the row is written, where `_now` is when its transaction began."""
     default = func.clock_timestamp()
     return Column(name, DateTime(timezone=True), nullable=False, server_default=default)
+
+
+def _of_a_version() -> ForeignKeyConstraint:
+    return ForeignKeyConstraint(
+        ["tenant_id", "version"], ["ml.models.tenant_id", "ml.models.version"], ondelete="CASCADE"
+    )
 
 
 def _json(name: str) -> Column[object]:
@@ -135,6 +143,12 @@ interactions = Table(
     Column("text", Text),
     _now("known_at"),
     Index(None, "tenant_id", "lead_id"),
+    Index(
+        "interactions_customer_id_idx",
+        "tenant_id",
+        "customer_id",
+        postgresql_where=text("customer_id IS NOT NULL"),
+    ),
     schema="crm",
 )
 
@@ -237,9 +251,24 @@ models = Table(
     Column("run_id", Text, nullable=False),
     Column("mlflow_run_id", Text),
     _time("trained_at"),
+    Column("name", Text, nullable=False, server_default="lead_model"),
+    Column("description", Text, nullable=False, server_default=""),
+    _json("data"),
+    _json("configuration"),
+    Column("gate", JSONB),
+    _now("registered_at"),
+    _time("approval_asked_at", nullable=True),
+    _time("approved_at", nullable=True),
+    Column("approved_by", Text),
+    _time("deployed_at", nullable=True),
+    _time("retired_at", nullable=True),
     CheckConstraint(
         "stage in ('own_model', 'prior_model', 'pooled_model', 'base_rate')", name="stage"
     ),
+    CheckConstraint(
+        "name in ('lead_model', 'customer_churn', 'deal_value', 'customer_segments')", name="name"
+    ),
+    UniqueConstraint("tenant_id", "name", "version", name="models_tenant_id_name_version_key"),
     schema="ml",
 )
 
@@ -263,10 +292,14 @@ model_aliases = Table(
     "model_aliases",
     metadata,
     Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True, server_default="lead_model"),
     Column("alias", Text, primary_key=True),
     Column("version", Integer, nullable=False),
     _now("set_at"),
-    ForeignKeyConstraint(["tenant_id", "version"], ["ml.models.tenant_id", "ml.models.version"]),
+    ForeignKeyConstraint(
+        ["tenant_id", "name", "version"],
+        ["ml.models.tenant_id", "ml.models.name", "ml.models.version"],
+    ),
     CheckConstraint("alias in ('champion', 'challenger')", name="alias"),
     schema="ml",
 )
@@ -493,6 +526,261 @@ load_checks = Table(
     Index(None, "tenant_id", "source", "record_table", "load_id"),
     CheckConstraint("verdict in ('passed', 'warned', 'blocked', 'accepted')", name="verdict"),
     schema="crm",
+)
+
+ab_tests = Table(
+    "ab_tests",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("test_id", Integer, primary_key=True),
+    Column("champion", Integer, nullable=False),
+    Column("challenger", Integer, nullable=False),
+    Column("mode", Text, nullable=False),
+    Column("share", Double, nullable=False),
+    Column("horizon_days", Integer, nullable=False),
+    Column("status", Text, nullable=False, server_default="open"),
+    _time("started_at"),
+    Column("started_by", Text, nullable=False),
+    _time("ends_at"),
+    _time("ended_at", nullable=True),
+    Column("verdict", Text, nullable=False, server_default=""),
+    _json("result"),
+    CheckConstraint(
+        "status in ('open', 'promoted', 'awaiting_approval', 'dropped', 'undecided', 'overtaken',"
+        " 'stopped')",
+        name="status",
+    ),
+    CheckConstraint("mode in ('split', 'shadow')", name="mode"),
+    CheckConstraint("share between 0 and 1 and (share > 0) = (mode = 'split')", name="share"),
+    Index("ab_tests_open_idx", "tenant_id", unique=True, postgresql_where=text("ended_at IS NULL")),
+    schema="ml",
+)
+
+ab_scores = Table(
+    "ab_scores",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("test_id", Integer, primary_key=True),
+    Column("lead_id", Text, primary_key=True),
+    _time("scored_at"),
+    Column("champion", Double, nullable=False),
+    Column("challenger", Double, nullable=False),
+    Column("challenger_served", Boolean, nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "test_id"],
+        ["ml.ab_tests.tenant_id", "ml.ab_tests.test_id"],
+        ondelete="CASCADE",
+    ),
+    schema="ml",
+)
+
+score_quality = Table(
+    "score_quality",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("week_start", Date, primary_key=True),
+    Column("rows", Integer, nullable=False),
+    Column("converted", Integer, nullable=False),
+    Column("log_loss", Double, nullable=False),
+    Column("base_rate_log_loss", Double, nullable=False),
+    Column("brier", Double, nullable=False),
+    Column("predicted", Double, nullable=False),
+    Column("observed", Double, nullable=False),
+    Column("ece", Double, nullable=False),
+    Column("auc", Double),
+    Column("lift10", Double),
+    _time("measured_at"),
+    _of_a_version(),
+    schema="ml",
+)
+
+model_looks = Table(
+    "model_looks",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("looked_at", DateTime(timezone=True), primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("figures", JSONB, nullable=False),
+    CheckConstraint("action in ('nothing', 'retraining', 'rollback')", name="action"),
+    _of_a_version(),
+    schema="ml",
+)
+
+input_drift = Table(
+    "input_drift",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("looked_at", DateTime(timezone=True), primary_key=True),
+    Column("feature", Text, primary_key=True),
+    Column("psi", Double, nullable=False),
+    Column("p_value", Double, nullable=False),
+    Column("alarm", Boolean, nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "looked_at"],
+        ["ml.model_looks.tenant_id", "ml.model_looks.looked_at"],
+        ondelete="CASCADE",
+    ),
+    schema="ml",
+)
+
+model_pages = Table(
+    "model_pages",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("html", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    _now("made_at"),
+    _of_a_version(),
+    schema="ml",
+)
+
+customer_attribute_history = Table(
+    "customer_attribute_history",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("customer_id", Text, primary_key=True),
+    Column("known_at", DateTime(timezone=True), primary_key=True),
+    _time("valid_at"),
+    _json("attributes"),
+    schema="crm",
+)
+
+customer_predictions = Table(
+    "customer_predictions",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("subject_id", Text, primary_key=True),
+    Column("model_version", Integer, nullable=False),
+    Column("output", JSONB, nullable=False),
+    Column("contributions", ARRAY(REAL), nullable=False),
+    Column("inputs", ARRAY(REAL), nullable=False),
+    _time("calculated_at"),
+    Column("run_id", Text, nullable=False),
+    ForeignKeyConstraint(
+        ["tenant_id", "model_version"], ["ml.models.tenant_id", "ml.models.version"]
+    ),
+    schema="ml",
+)
+
+model_lacks = Table(
+    "model_lacks",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("lacking", Text, nullable=False),
+    _now("noted_at"),
+    schema="ml",
+)
+
+prediction_jobs = Table(
+    "prediction_jobs",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("model_version", Integer, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("status", Text, nullable=False, server_default="queued"),
+    Column("total_items", Integer, nullable=False, server_default="0"),
+    Column("completed_items", Integer, nullable=False, server_default="0"),
+    Column("failed_items", Integer, nullable=False, server_default="0"),
+    _json("input"),
+    Column("requested_by", Text, nullable=False),
+    Column("run_id", Text),
+    Column("error", Text),
+    _written("created_at"),
+    _time("started_at", nullable=True),
+    _time("ended_at", nullable=True),
+    _time("cancel_asked_at", nullable=True),
+    ForeignKeyConstraint(
+        ["tenant_id", "model_version"], ["ml.models.tenant_id", "ml.models.version"]
+    ),
+    CheckConstraint(
+        "status in ('queued', 'running', 'completed', 'failed', 'cancelled')", name="status"
+    ),
+    Index(
+        "prediction_jobs_open_idx",
+        "tenant_id",
+        postgresql_where=text("status in ('queued', 'running')"),
+    ),
+    schema="ml",
+)
+
+prediction_items = Table(
+    "prediction_items",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("item", Integer, primary_key=True),
+    Column("subject_id", Text, nullable=False),
+    Column("attributes", JSONB),
+    _time("created_at", nullable=True),
+    Column("error", Text),
+    ForeignKeyConstraint(
+        ["tenant_id", "job_id"],
+        ["ml.prediction_jobs.tenant_id", "ml.prediction_jobs.job_id"],
+        ondelete="CASCADE",
+    ),
+    schema="ml",
+)
+
+prediction_results = Table(
+    "prediction_results",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    Column("item", Integer, primary_key=True),
+    Column("subject_id", Text, nullable=False),
+    Column("output", JSONB),
+    Column("contributions", ARRAY(REAL)),
+    Column("inputs", ARRAY(REAL)),
+    Column("error", Text),
+    _time("predicted_at"),
+    ForeignKeyConstraint(
+        ["tenant_id", "job_id"],
+        ["ml.prediction_jobs.tenant_id", "ml.prediction_jobs.job_id"],
+        ondelete="CASCADE",
+    ),
+    Index(
+        "prediction_results_failed_idx",
+        "tenant_id",
+        "job_id",
+        "item",
+        postgresql_where=text("error IS NOT NULL"),
+    ),
+    Index(None, "tenant_id", "subject_id"),
+    schema="ml",
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("event_id", BigInteger, Identity(), primary_key=True),
+    Column("message_id", Text, nullable=False),
+    _written("at"),
+    Column("kind", Text, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _time("due_at", nullable=True),
+    _time("delivered_at", nullable=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("error", Text),
+    Index("events_due_idx", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    schema="ml",
+)
+
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("secret_variable", Text, nullable=False),
+    _now("set_at"),
+    schema="ml",
 )
 
 # What is no tenant's: it has no tenant_id, and stays when a tenant is erased.

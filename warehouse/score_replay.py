@@ -58,14 +58,24 @@ def replay_newest(
         execution_options={"yield_per": _BLOCK},
     )
     for block in rows.partitions(_BLOCK):
-        done: list[Replayed] = []
-        for version, of_version in groupby(block, key=lambda row: int(row.model_version)):
-            group = list(of_version)
-            try:
-                done += _replayed(document(connection, tenant_id, version), group)
-            except GalenaError as error:
-                done += [_verdict(row, (str(error),)) for row in group]
-        yield done
+        yield _replayed_block(connection, tenant_id, block)
+
+
+def _replayed_block(
+    connection: Connection, tenant_id: str, block: Sequence[Row[Any]]
+) -> list[Replayed]:
+    """The verdicts in the block's order; each model is loaded once, also where two of them serve
+    leads in turn."""
+    done: dict[int, Replayed] = {}
+    by_version = sorted(enumerate(block), key=lambda numbered: int(numbered[1].model_version))
+    for version, group in groupby(by_version, key=lambda numbered: int(numbered[1].model_version)):
+        numbers, rows = zip(*group, strict=True)
+        try:
+            found = _replayed(document(connection, tenant_id, version), rows)
+        except GalenaError as error:
+            found = [_verdict(row, (str(error),)) for row in rows]
+        done.update(zip(numbers, found, strict=True))
+    return [done[number] for number in range(len(block))]
 
 
 def _replayed(model: Model, rows: Sequence[Row[Any]]) -> list[Replayed]:

@@ -15,12 +15,12 @@ from typing import TypeVar
 import polars as pl
 from sqlalchemy import Connection
 
-from ml import features, scoring, training
+from ml import features, scoring
 from ml.interactions import LOOKBACK_DAYS
-from ml.labels import snapshots
 from ml.model import Model, loads
 from ml.ranking import quantiles
-from warehouse import crm, models, queue, rescorings, scores, tenants
+from warehouse import ab_scoring, alerts, crm, models, queue, rescorings, scores
+from warehouse.base_rate import promote_base_rate
 from warehouse.database import Database
 from warehouse.errors import GalenaError
 
@@ -40,10 +40,10 @@ class ChampionError(GalenaError):
 
 
 class Champions:
-    """The model that serves each tenant, kept between its scorings until another version serves."""
+    """The models that serve each tenant, kept between its scorings until others serve."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, tuple[tuple[int, str], Model]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, str], Model] = OrderedDict()
 
     def serving(
         self, connection: Connection, tenant_id: str, *, now: datetime, run_id: str
@@ -52,14 +52,33 @@ class Champions:
         have scores that say "not enough evidence". Raises ChampionError."""
         version = models.champion_version(connection, tenant_id)
         if version is None:
-            version = _promote_base_rate(connection, tenant_id, now, run_id)
-        kept = self._kept.pop(tenant_id, None)
-        same = kept is not None and kept[0] == version
-        model = kept[1] if kept and same else _load(connection, tenant_id, version[0])
-        self._kept[tenant_id] = (version, model)
+            version = promote_base_rate(connection, tenant_id, now, run_id)
+        return version[0], self._model(connection, tenant_id, *version)
+
+    def tested(
+        self, connection: Connection, tenant_id: str, champion: int
+    ) -> tuple[ab_scoring.Trial, Model] | None:
+        """The tenant's open test of this champion with the challenger's model; None without one.
+
+        A challenger that cannot be used serves no lead, and an alert says so.
+        """
+        trial = ab_scoring.running(connection, tenant_id, champion)
+        if trial is None:
+            return None
+        try:
+            return trial, self._model(connection, tenant_id, *trial.challenger)
+        except ChampionError as error:
+            message = f"the champion serves all leads: {error}"
+            alerts.raise_alert(connection, tenant_id, ab_scoring.ALERT, "", message)
+            return None
+
+    def _model(self, connection: Connection, tenant_id: str, version: int, sha256: str) -> Model:
+        key = tenant_id, version, sha256
+        model = self._kept.pop(key, None) or _load(connection, tenant_id, version)
+        self._kept[key] = model
         if len(self._kept) > _MOST_MODELS:
             self._kept.popitem(last=False)
-        return version[0], model
+        return model
 
 
 def _load(connection: Connection, tenant_id: str, version: int) -> Model:
@@ -67,39 +86,6 @@ def _load(connection: Connection, tenant_id: str, version: int) -> Model:
         return loads(models.artifact(connection, tenant_id, version))
     except (GalenaError, ValueError) as error:
         raise ChampionError(str(error)) from error
-
-
-def _promote_base_rate(
-    connection: Connection, tenant_id: str, now: datetime, run_id: str
-) -> tuple[int, str]:
-    """The first version of a tenant that waits for its first training: what share converts."""
-    horizon_days = tenants.find(connection).horizon_days
-    leads = crm.newest_leads(connection, tenant_id, 20_000)
-    newest = leads.select(pl.max_horizontal("converted_at", "closed_at").max()).item()
-    labelled = snapshots(leads, as_of=min(newest or now, now), horizon_days=horizon_days)
-    trained = training.base_rate(
-        labelled["label"].to_numpy(),
-        labelled["snapshot_at"].dt.replace_time_zone(None).to_numpy(),
-        trained_at=now,
-        horizon_days=horizon_days,
-    )
-    version = models.register(
-        connection,
-        tenant_id,
-        trained.model,
-        feature_set=0,
-        metrics=trained.report.to_json(),
-        run_id=run_id,
-    )
-    # A training may have registered and promoted its version while this waited for its turn.
-    serving = models.champion_version(connection, tenant_id)
-    if serving is None:
-        models.promote(
-            connection, tenant_id, version, "champion", actor=f"run {run_id}", why="no model yet"
-        )
-        serving = models.champion_version(connection, tenant_id)
-        assert serving is not None
-    return serving
 
 
 @dataclass(frozen=True)
@@ -130,16 +116,19 @@ def score_open_leads(
         queue.finish_all(connection, tenant_id)
         now = scores.now(connection)
         version, model = champions.serving(connection, tenant_id, now=now, run_id=run_id)
+        tested = champions.tested(connection, tenant_id, version)
         reader = stack.enter_context(database.reader(tenant_id))
         read = _ahead(crm.open_leads(reader, tenant_id, _BLOCK, now - _LOOKBACK))
-        scored = _ahead(_scored(model, now, leads, interactions) for leads, interactions in read)
+        scored = _ahead(_parts(version, model, tested, now, *block) for block in read)
         # After a failure the threads have to end before the connection that they read from.
         stack.callback(read.close)
         stack.callback(scored.close)
-        stamp = scores.Stamp(version, now, now + LIFETIME, now, run_id)
-        for block in scored:
-            tallies.append(block.select("probability", "confidence", "score"))
-            scores.write(connection, tenant_id, block, stamp)
+        for parts in scored:
+            tallies += [
+                part.select("probability", "confidence", "score")
+                for part in parts.by_version.values()
+            ]
+            _write(connection, tenant_id, parts, now, now, run_id)
         if not tallies:
             return Summary(version, 0, 0.0, 0.0, 0)
         tally = pl.concat(tallies)
@@ -169,19 +158,20 @@ def score_claimed(
     """
     as_of = claimed.as_of
     version, model = champions.serving(connection, tenant_id, now=as_of, run_id=run_id)
+    tested = champions.tested(connection, tenant_id, version)
     leads, interactions = crm.changed_leads(
         connection, tenant_id, claimed.lead_ids, as_of - _LOOKBACK
     )
     scores.remove(connection, tenant_id, claimed.lead_ids)
     if not leads.is_empty():
-        block = _scored(model, as_of, leads, interactions)
+        parts = _parts(version, model, tested, as_of, leads, interactions)
         ranked_at = scores.newest_ranking(connection, tenant_id)
         if ranked_at is None:
             ranked_at = as_of
-            ranking = quantiles(block["probability"].to_numpy()).tolist()
+            served = pl.concat([part["probability"] for part in parts.by_version.values()])
+            ranking = quantiles(served.to_numpy()).tolist()
             scores.rank(connection, tenant_id, ranked_at, ranking, whole=False)
-        stamp = scores.Stamp(version, as_of, as_of + LIFETIME, ranked_at, run_id)
-        scores.write(connection, tenant_id, block, stamp)
+        _write(connection, tenant_id, parts, as_of, ranked_at, run_id)
     queue.finish(connection, tenant_id, claimed)
     rescorings.record(
         connection,
@@ -192,6 +182,38 @@ def score_claimed(
         run_id=run_id,
     )
     return leads.height
+
+
+def _parts(
+    version: int,
+    model: Model,
+    tested: tuple[ab_scoring.Trial, Model] | None,
+    now: datetime,
+    leads: pl.DataFrame,
+    interactions: pl.DataFrame,
+) -> ab_scoring.Parts:
+    """The leads' scores by the model that serves each; both models' of all where one is tested."""
+    own = _scored(model, now, leads, interactions)
+    if tested is None:
+        return ab_scoring.Parts({version: own}, None)
+    trial, challenger = tested
+    return ab_scoring.parted(version, trial, own, _scored(challenger, now, leads, interactions))
+
+
+def _write(
+    connection: Connection,
+    tenant_id: str,
+    parts: ab_scoring.Parts,
+    now: datetime,
+    ranked_at: datetime,
+    run_id: str,
+) -> None:
+    for version, part in parts.by_version.items():
+        if not part.is_empty():
+            stamp = scores.Stamp(version, now, now + LIFETIME, ranked_at, run_id)
+            scores.write(connection, tenant_id, part, stamp)
+    if parts.said is not None:
+        ab_scoring.log(connection, tenant_id, parts.said, now)
 
 
 def _scored(

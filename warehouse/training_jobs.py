@@ -4,17 +4,19 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Connection, select, text
 
+from ml.kinds import Name
 from warehouse.database import Database
 from warehouse.errors import GalenaError
+from warehouse.models import LEAD_MODEL
+from warehouse.open_jobs import OPEN as OPEN
+from warehouse.open_jobs import OpenJob, Status
+from warehouse.open_jobs import find_all as find_open
 from warehouse.schema import audit_log, feature_sets, training_job_events, training_jobs
 
-Status = Literal["queued", "running", "completed", "failed", "cancelled"]
-OPEN: tuple[Status, ...] = ("queued", "running")
-MODEL_NAME = "lead_model"
 # On the Dagster run that was started for a job.
 RUN_TAG = "galena/training_job"
 
@@ -23,6 +25,8 @@ RUN_TAG = "galena/training_job"
 class Request:
     """What a training is asked to do; what is None, the tenant's settings decide.
 
+    model: which of the tenant's models. For those of customers and deals it is all there is to ask,
+    but for promote.
     algorithms: those that may serve, all of them when empty. trials, seconds: how long
     hyperparameters are searched for. feature_set: the one to learn from; None makes a new one of
     the CRM's records. promote: whether the model may serve when it is better.
@@ -33,6 +37,7 @@ class Request:
     seconds: int | None = None
     feature_set: int | None = None
     promote: bool = True
+    model: Name = LEAD_MODEL
 
     @staticmethod
     def from_json(document: Mapping[str, Any]) -> "Request":
@@ -82,17 +87,6 @@ class Event:
     metrics: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class OpenJob:
-    """A job that has not ended, without anything of what it is about."""
-
-    tenant_id: str
-    job_id: str
-    status: Status
-    run_id: str | None
-    cancelled: bool
-
-
 def create(
     connection: Connection,
     tenant_id: str,
@@ -107,7 +101,7 @@ def create(
         training_jobs.insert().values(
             tenant_id=tenant_id,
             job_id=job_id,
-            model_name=MODEL_NAME,
+            model_name=request.model,
             request=asdict(request),
             training_data=training_data or {},
             requested_by=requested_by,
@@ -127,7 +121,8 @@ def again(connection: Connection, tenant_id: str, job_id: str, *, requested_by: 
     job = find(connection, tenant_id, job_id)
     if job.status in OPEN:
         raise GalenaError(f"Job {job_id} is {job.status}: it goes on by itself.")
-    feature_set = job.training_data.get("feature_set")
+    # 0 is none: models of customers and deals learn from the records as they are.
+    feature_set = job.training_data.get("feature_set") or None
     mine = (feature_sets.c.tenant_id == tenant_id) & (feature_sets.c.feature_set == feature_set)
     if feature_set and not connection.scalar(select(feature_sets.c.feature_set).where(mine)):
         raise GalenaError(
@@ -188,16 +183,7 @@ def history(connection: Connection, tenant_id: str, job_id: str, after: int = 0)
 
 def open_jobs(database: Database) -> list[OpenJob]:
     """Every tenant's jobs that have not ended, the oldest first."""
-    with database.operator() as connection:
-        rows = connection.execute(
-            text(
-                "SELECT j.tenant_id, j.job_id, j.status, j.run_id, j.cancel_asked_at IS NOT NULL"
-                " FROM ml.training_jobs j JOIN crm.tenants t USING (tenant_id)"
-                " WHERE j.status IN ('queued', 'running') AND t.status <> 'removing'"
-                " ORDER BY j.created_at, j.job_id"
-            )
-        )
-        return [OpenJob(*row) for row in rows]
+    return find_open(database, "ml.training_jobs")
 
 
 def ask_to_cancel(

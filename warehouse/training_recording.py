@@ -7,11 +7,14 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from ml.kinds import Name
 from warehouse import training_jobs
 from warehouse.database import Database
 from warehouse.errors import GalenaError, TenantNotFoundError, in_one_line
+from warehouse.models import LEAD_MODEL
+from warehouse.open_jobs import Status
 from warehouse.schema import training_job_events
-from warehouse.training_jobs import Request, Status
+from warehouse.training_jobs import Request
 
 # A training says some thousand times a second how far it is; a person looks once.
 _SECONDS_BETWEEN_ROWS = 1.0
@@ -116,17 +119,23 @@ class Recording:
 
 @contextmanager
 def recorded(
-    database: Database, tenant_id: str, *, run_id: str, job_id: str | None = None
+    database: Database,
+    tenant_id: str,
+    *,
+    run_id: str,
+    job_id: str | None = None,
+    model: Name = LEAD_MODEL,
 ) -> Iterator[Recording]:
     """A training's job while the body trains: running, and then completed or failed or cancelled.
 
     run_id: of the Dagster run. job_id: the job that the run was started for; None for a run that
-    was started in any other way, and gets a job of its own. One that ended before, and whose run is
+    was started in any other way, and gets a job of its own. model: which of the tenant's models it
+    trains. One that ended before, and whose run is
     executed again, is followed by another with the same request.
     Raises TrainingCancelledError when the job was cancelled before it began.
     """
     with database.tenant(tenant_id) as connection:
-        recording = _begin(connection, database, tenant_id, run_id, job_id)
+        recording = _begin(connection, database, tenant_id, run_id, job_id, model)
     try:
         yield recording
     except BaseException as error:
@@ -166,9 +175,14 @@ def end(
 
 
 def _begin(
-    connection: Connection, database: Database, tenant_id: str, run_id: str, job_id: str | None
+    connection: Connection,
+    database: Database,
+    tenant_id: str,
+    run_id: str,
+    job_id: str | None,
+    model: Name,
 ) -> Recording:
-    request = Request()
+    request = Request(model=model)
     if job_id is not None:
         job = training_jobs.find(connection, tenant_id, job_id)
         request = Request.from_json(job.request)
@@ -206,8 +220,9 @@ _RUNNING = text(
     " started_at = coalesce(started_at, statement_timestamp()),"
     " estimated_completion = coalesce(started_at, statement_timestamp()) +"
     "  (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY ended_at - started_at) FROM"
-    "   (SELECT ended_at, started_at FROM ml.training_jobs WHERE tenant_id = :tenant_id"
-    "    AND status = 'completed' ORDER BY ended_at DESC LIMIT 5) former),"
+    "   (SELECT f.ended_at, f.started_at FROM ml.training_jobs f WHERE f.tenant_id = :tenant_id"
+    "    AND f.model_name = training_jobs.model_name"
+    "    AND f.status = 'completed' ORDER BY f.ended_at DESC LIMIT 5) former),"
     " training_data = jsonb_build_object('ended_leads', (SELECT count(*)"
     "  FROM crm.leads WHERE tenant_id = :tenant_id"
     "   AND (converted_at IS NOT NULL OR closed_at IS NOT NULL))) || training_data"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.algorithm import Sample
+from ml.booster import dataset, directions, told
 from ml.settings import AlgorithmName
 from ml.tables import Tables
 
@@ -94,7 +95,6 @@ class BoostedTables:
         import lightgbm as lgb
 
         rows, rounds = len(sample.label), self._rounds(len(sample.label))
-        categorical = [i for i, f in enumerate(sample.spec.features) if f.categorical]
         parameters: dict[str, Any] = {
             **FIXED,
             "max_depth": 2,
@@ -105,18 +105,12 @@ class BoostedTables:
             "lambda_l2": self.l2,
             "min_data_in_leaf": int(np.clip(rows // 20, LEAST_IN_LEAF, MOST_IN_LEAF)),
             "seed": seed,
+            **directions(sample),
         }
-        if any(sample.monotone):
-            parameters["monotone_constraints"] = list(sample.monotone)
-        data = lgb.Dataset(
-            sample.matrix, sample.label, weight=weight,
-            categorical_feature=categorical, params=dict(parameters),
-        )  # fmt: skip
-
-        def told(state: "lgb.callback.CallbackEnv") -> None:
-            progress(((seed % 2) + (state.iteration + 1) / rounds) / 2)
-
-        return lgb.train(parameters, data, rounds, callbacks=[told])
+        data = dataset(sample, parameters, weight=weight)
+        half = (seed % 2) / 2
+        alive = told(progress, rounds, (half, half + 0.5))
+        return lgb.train(parameters, data, rounds, callbacks=[alive])
 
     def _rounds(self, rows: int) -> int:
         if self.rounds is not None:

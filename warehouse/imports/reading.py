@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from io import StringIO
+from itertools import islice
 from pathlib import Path
 from typing import TextIO
 
@@ -52,40 +53,65 @@ def read_table(path: Path) -> Source:
     (BOM); cells quoted by ", which stands doubled within. Rows without any content are skipped.
     Raises GalenaError for a file that is neither CSV nor Parquet, or cannot be read at all.
     """
+    return next(read_blocks(path, None))
+
+
+def read_blocks(path: Path, rows: int | None) -> Iterator[Source]:
+    """Read a file as read_table does, in blocks of so many rows: memory does not grow with it.
+
+    The first block may be empty, as that of a file that has a header alone.
+    """
     name = os.fsencode(path.name).decode(errors="replace")
     try:
         with path.open("rb") as file:
             start = file.read(len(_PARQUET_MAGIC))
         if start == _PARQUET_MAGIC:
-            return _read_parquet(path, name)
-        if path.suffix.lower() in _CSV_SUFFIXES:
-            return _read_csv(path, name)
+            yield from _parquet_blocks(path, name, rows)
+        elif path.suffix.lower() in _CSV_SUFFIXES:
+            yield from _csv_blocks(path, name, rows)
+        else:
+            raise GalenaError(
+                f"{name} is neither CSV ({', '.join(_CSV_SUFFIXES)}) nor Parquet (.parquet):"
+                " save it as one of them."
+            )
     except OSError as error:
         reason = error.strerror or str(error)
         raise GalenaError(f"{name} cannot be read: {reason}: check the path.") from error
     except UnicodeDecodeError as error:
         raise GalenaError(_not_utf8(path, name)) from error
-    raise GalenaError(
-        f"{name} is neither CSV ({', '.join(_CSV_SUFFIXES)}) nor Parquet (.parquet):"
-        " save it as one of them."
-    )
 
 
-def _read_parquet(path: Path, name: str) -> Source:
+def _parquet_blocks(path: Path, name: str, rows: int | None) -> Iterator[Source]:
+    start = 0
     try:
-        with path.open("rb") as file:
-            rows = pl.read_parquet(file)
-            rows.columns = _unique(rows.columns)
+        for frame in _parquet_frames(path, rows):
+            yield _typed(frame, name, start)
+            start += frame.height
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         reason = str(error).partition("\n")[0]
         raise GalenaError(f"{name} is damaged Parquet ({reason}): export it again.") from error
+
+
+def _parquet_frames(path: Path, rows: int | None) -> Iterator[pl.DataFrame]:
+    if rows is None:
+        with path.open("rb") as file:
+            yield pl.read_parquet(file)
+        return
+    scan = pl.scan_parquet(path, glob=False)
+    height = scan.select(pl.len()).collect().item()
+    for start in range(0, max(height, 1), rows):
+        yield scan.slice(start, rows).collect()
+
+
+def _typed(rows: pl.DataFrame, name: str, start: int) -> Source:
+    rows.columns = _unique(rows.columns)
     for column in rows:
         if _holds_bytes(column.dtype):
             raise GalenaError(
                 f"{name}, column {column.name!r}: holds bytes; expected text, numbers or times:"
                 " write it as one of them, or leave it out."
             )
-    lines = pl.Series("line", range(1, len(rows) + 1), dtype=pl.Int64)
+    lines = pl.Series("line", range(start + 1, start + len(rows) + 1), dtype=pl.Int64)
     return Source(name, rows, lines, _malformed([]), typed=True, decimal_comma=False)
 
 
@@ -101,7 +127,7 @@ def _holds_bytes(kind: pl.DataType | pl.datatypes.DataTypeClass) -> bool:
             return False
 
 
-def _read_csv(path: Path, name: str) -> Source:
+def _csv_blocks(path: Path, name: str, rows: int | None) -> Iterator[Source]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         delimiter = _delimiter(file.read(_SAMPLE_CHARACTERS))
         file.seek(0)
@@ -112,10 +138,19 @@ def _read_csv(path: Path, name: str) -> Source:
         line, columns = header
         if isinstance(columns, _Broken):
             raise GalenaError(f"{name}, line {line} (the header): {columns.reason}: mend it.")
-        rows, lines, malformed = _collect(records, _unique(columns))
-    return Source(
-        name, rows, lines, _malformed(malformed), typed=False, decimal_comma=delimiter == ";"
-    )
+        names = _unique(columns)
+        while True:
+            block, lines, malformed = _collect(islice(records, rows), names)
+            yield Source(
+                name,
+                block,
+                lines,
+                _malformed(malformed),
+                typed=False,
+                decimal_comma=delimiter == ";",
+            )
+            if rows is None or len(lines) + len(malformed) < rows:
+                return
 
 
 def _collect(

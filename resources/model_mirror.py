@@ -1,0 +1,41 @@
+"""MLflow's aliases of a tenant's scoring model, as the registry has them."""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from resources.mlflow import MlflowTracking
+
+if TYPE_CHECKING:
+    from warehouse.database import Database
+
+# Looked at again after an hour; MLflow may have been away for some of those.
+_RECENTLY = timedelta(hours=24)
+
+
+def mirror(mlflow: MlflowTracking, database: "Database", tenant_id: str) -> None:
+    """Let MLflow's aliases name what the registry's do. The registry decides what serves: call this
+    after it has, and once more later where it failed."""
+    from warehouse import models
+
+    with database.tenant(tenant_id) as connection:
+        named = {
+            alias: models.aliased(connection, tenant_id, alias)
+            for alias in ("champion", "challenger")
+        }
+    runs = {alias: found.mlflow_run_id if found else None for alias, found in named.items()}
+    # A version that MLflow has no run of is none of its models.
+    if any(runs.values()):
+        mlflow.set_aliases(tenant_id, runs)
+
+
+def mirror_recent(
+    mlflow: MlflowTracking, database: "Database", tenant_id: str, *, now: datetime
+) -> None:
+    """The same for a tenant whose champion or challenger is of the last day, and nothing for
+    others."""
+    from warehouse import models
+
+    with database.tenant(tenant_id) as connection:
+        decided = models.trail(connection, tenant_id, models.LEAD_MODEL)
+    if decided and decided[-1].at > now - _RECENTLY:
+        mirror(mlflow, database, tenant_id)
