@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from ml.kinds import KINDS, Name
 from orchestration.report import listing
-from warehouse import customer_predictions, models
+from warehouse import audit, customer_predictions, models
 from warehouse.database import Database
 from warehouse.models import ModelVersion
 
@@ -78,7 +78,7 @@ def history(console: Console, database: Database, tenant_id: str, name: Name | N
     """A line for each decision, the oldest first."""
     shown = listing("at (UTC)", "who", "what", "model", "why", numbers=("version",))
     with database.tenant(tenant_id) as connection:
-        found = models.trail(connection, tenant_id, name)
+        found = audit.of_models(connection, tenant_id, name)
     for one in found:
         what = one.action.removeprefix("model.").replace(".", " ").replace("_", " ")
         shown.add_row(

@@ -102,7 +102,8 @@ class MlflowTracking(dg.ConfigurableResource[None]):
             name = _model_name(tenant_id)
             for alias, run_id in runs.items():
                 if run_id is None:
-                    client.delete_registered_model_alias(name, alias)
+                    if client.search_registered_models(f"name = '{name}'"):
+                        client.delete_registered_model_alias(name, alias)
                     continue
                 versions = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
                 if not versions:

@@ -22,10 +22,9 @@ def mirror(mlflow: MlflowTracking, database: "Database", tenant_id: str) -> None
             alias: models.aliased(connection, tenant_id, alias)
             for alias in ("champion", "challenger")
         }
+    # A version that MLflow has no run of, such as a rate that was never trained, has no alias there.
     runs = {alias: found.mlflow_run_id if found else None for alias, found in named.items()}
-    # A version that MLflow has no run of is none of its models.
-    if any(runs.values()):
-        mlflow.set_aliases(tenant_id, runs)
+    mlflow.set_aliases(tenant_id, runs)
 
 
 def mirror_recent(
@@ -33,9 +32,9 @@ def mirror_recent(
 ) -> None:
     """The same for a tenant whose champion or challenger is of the last day, and nothing for
     others."""
-    from warehouse import models
+    from warehouse import audit, models
 
     with database.tenant(tenant_id) as connection:
-        decided = models.trail(connection, tenant_id, models.LEAD_MODEL)
+        decided = audit.of_models(connection, tenant_id, models.LEAD_MODEL)
     if decided and decided[-1].at > now - _RECENTLY:
         mirror(mlflow, database, tenant_id)

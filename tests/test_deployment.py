@@ -11,7 +11,7 @@ from ml.gate import Check, Gate
 from ml.settings import Governance
 from ml.tables import Tables
 from tests.counting_model import MODEL, SPEC
-from warehouse import alerts, deployment, models, queue, tenants
+from warehouse import alerts, audit, deployment, models, queue, tenants
 from warehouse.database import Database
 from warehouse.errors import GalenaError
 from warehouse.scoring import Champions, score_open_leads
@@ -112,7 +112,7 @@ def test_rolling_back_goes_back_version_by_version(acme: Database) -> None:
     deploy(acme, third)
     assert back() == first
     with acme.tenant(ACME) as connection:
-        told = [(one.action, one.version) for one in models.trail(connection, ACME)]
+        told = [(one.action, one.version) for one in audit.of_models(connection, ACME)]
     assert told[3:7] == [
         ("model.rollback", third),
         ("model.champion", second),
@@ -199,5 +199,5 @@ def test_another_tenant_deploys_and_rolls_back_nothing_of_ones_own(acme: Databas
             lambda: deployment.rollback(connection, ACME, actor="", why=""),
         ):
             refusal(act)
-        assert models.trail(connection, ACME) == []
+        assert audit.of_models(connection, ACME) == []
     assert status(acme, second) == "deployed"

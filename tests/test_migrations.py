@@ -6,7 +6,7 @@ from alembic import command
 from sqlalchemy import create_engine, text
 
 from tests.conftest import in_database
-from warehouse import deployment, models
+from warehouse import audit, deployment, models
 from warehouse.database import Database
 from warehouse.embedded import Urls
 from warehouse.migrate import _config, migrate
@@ -56,6 +56,6 @@ def test_models_of_an_earlier_release_keep_their_life(
         assert (newest.status, oldest.status) == ("deployed", "deprecated")
         assert newest.data["rows"] == 7
         assert newest.data["sha256"] == "digest"
-        assert [one.version for one in models.trail(connection, "acme")] == [1, 2]
+        assert [one.version for one in audit.of_models(connection, "acme")] == [1, 2]
         assert deployment.previous(connection, "acme") == 1
     database.close()

@@ -22,6 +22,7 @@ from resources.mlflow import MlflowTracking
 from resources.warehouse import Warehouse
 from warehouse import (
     alerts,
+    audit,
     crm,
     deployment,
     model_monitoring,
@@ -110,7 +111,7 @@ class Tenant:
 
     def trail(self) -> list[tuple[str, int]]:
         with self.database.tenant(TENANT) as connection:
-            return [(one.action, one.version) for one in models.trail(connection, TENANT)]
+            return [(one.action, one.version) for one in audit.of_models(connection, TENANT)]
 
 
 @pytest.fixture

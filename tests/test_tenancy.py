@@ -38,6 +38,7 @@ from warehouse import (
     ab_tests,
     alerts,
     attribute_writes,
+    audit,
     crm,
     customer_predictions,
     customers,
@@ -482,7 +483,7 @@ WRITERS: dict[str, Callable[[Connection], object]] = {
     "models.register": lambda c: models.register(
         c, THEIRS, counting_model.MODEL, feature_set=1, metrics={}, run_id="run"
     ),
-    "models.note": lambda c: models.note(c, THEIRS, "model.stolen", {}, actor=""),
+    "audit.note": lambda c: audit.note(c, THEIRS, "model.stolen", {}, actor=""),
     "training_settings.save": lambda c: training_settings.save(
         c, THEIRS, TrainingSettings(), actor=""
     ),
@@ -527,7 +528,7 @@ def test_functions_that_change_find_nothing_of_another_tenant(both: Database) ->
         models.link_mlflow(connection, THEIRS, 1, "stolen")
         models.remove_challenger(connection, THEIRS, actor="", why="")
         queue.add_open_leads(connection, THEIRS)
-        assert models.trail(connection, THEIRS) == []
+        assert audit.of_models(connection, THEIRS) == []
         assert models.find_all(connection, THEIRS) == []
         with pytest.raises(GalenaError, match="has no model version"):
             models.promote(connection, THEIRS, 1, "champion", actor="", why="")

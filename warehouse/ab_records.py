@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, select, text
 
-from warehouse import alerts, models
+from warehouse import alerts, audit, models
 from warehouse.ab_scoring import ALERT
 from warehouse.errors import GalenaError
 from warehouse.schema import ab_tests
@@ -124,7 +124,7 @@ def note(connection: Connection, tenant_id: str, test: ABTest, what: str, actor:
         "verdict": test.verdict,
         "result": test.result,
     }
-    models.note(connection, tenant_id, f"test.{what}", details, actor=actor)
+    audit.note(connection, tenant_id, f"test.{what}", details, actor=actor)
 
 
 _SELECT = select(*(ab_tests.c[field] for field in ABTest.__dataclass_fields__))

@@ -4,7 +4,7 @@ from sqlalchemy import Connection, text
 
 from ml.drift import InputDrift, OutcomeDrift
 from ml.monitoring import Action, Verdict
-from warehouse import alerts, deployment, models, training_jobs
+from warehouse import alerts, audit, deployment, models, training_jobs
 from warehouse.models import LEAD_MODEL, ModelVersion
 
 DRIFTED, DEGRADED = "model_drift", "model_degraded"
@@ -25,7 +25,7 @@ def act(
     if verdict.action == "nothing" or stale or _acted(connection, tenant_id, champion):
         return "nothing", None
     details = {"name": champion.name, "version": champion.version, "why": verdict.sentence}
-    models.note(connection, tenant_id, "model.degraded", details, actor=ACTOR)
+    audit.note(connection, tenant_id, "model.degraded", details, actor=ACTOR)
     restored = None
     if verdict.action == "rollback":
         restored = deployment.rollback(connection, tenant_id, actor=ACTOR, why=verdict.sentence)
@@ -61,7 +61,7 @@ def _ask_for_training(connection: Connection, tenant_id: str, why: str) -> None:
         connection, tenant_id, training_jobs.Request(), requested_by=ACTOR
     )
     details = {"job_id": job_id, "why": why}
-    models.note(connection, tenant_id, "training.ask", details, actor=ACTOR)
+    audit.note(connection, tenant_id, "training.ask", details, actor=ACTOR)
 
 
 def tell(

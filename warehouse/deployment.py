@@ -12,7 +12,7 @@ from ml import kinds
 from ml.gate import Gate
 from ml.kinds import Name
 from ml.settings import Governance
-from warehouse import alerts, models, queue
+from warehouse import alerts, audit, models, queue
 from warehouse.errors import GalenaError
 from warehouse.models import LEAD_MODEL, ModelVersion
 
@@ -123,7 +123,7 @@ def previous(connection: Connection, tenant_id: str, name: Name = LEAD_MODEL) ->
     nor retired; None where there is none."""
     served: list[int] = []
     rolling_back = False
-    for one in models.trail(connection, tenant_id, name):
+    for one in audit.of_models(connection, tenant_id, name):
         if one.action == "model.rollback":
             rolling_back = True
         elif one.action == "model.champion":
@@ -206,4 +206,4 @@ def _note(
     actor: str,
 ) -> None:
     details = {"name": name, "version": version, "why": why}
-    models.note(connection, tenant_id, action, details, actor=actor)
+    audit.note(connection, tenant_id, action, details, actor=actor)

@@ -12,8 +12,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ml.kinds import Name
 from ml.model import Document, dumps
+from warehouse import audit
 from warehouse.errors import GalenaError
-from warehouse.schema import audit_log, model_aliases, model_factors, models
+from warehouse.schema import model_aliases, model_factors, models
 
 Alias = Literal["champion", "challenger"]
 Status = Literal[
@@ -65,21 +66,6 @@ class ModelVersion:
     approved_by: str | None
     deployed_at: datetime | None
     retired_at: datetime | None
-
-
-@dataclass(frozen=True)
-class Decision:
-    """An entry of the audit log about a model: who did what to which version, when and why.
-
-    action: such as model.champion (it began to serve), model.rollback, model.approve, test.started.
-    """
-
-    at: datetime
-    actor: str
-    action: str
-    name: Name
-    version: int
-    why: str
 
 
 def register(
@@ -172,7 +158,7 @@ def promote(
         _set(connection, tenant_id, version, deployed_at=func.now())
     replaced = None if before is None else before[0]
     details = {"name": name, "version": version, "replaces": replaced, "why": why}
-    note(connection, tenant_id, f"model.{alias}", details, actor=actor)
+    audit.note(connection, tenant_id, f"model.{alias}", details, actor=actor)
 
 
 def remove_challenger(
@@ -191,24 +177,7 @@ def remove_challenger(
     )
     if version is not None:
         details = {"name": name, "version": version, "why": why}
-        note(connection, tenant_id, "model.challenger_removed", details, actor=actor)
-
-
-def note(
-    connection: Connection, tenant_id: str, action: str, details: Mapping[str, Any], *, actor: str
-) -> None:
-    """Write an entry of the audit log."""
-    connection.execute(
-        audit_log.insert().values(
-            tenant_id=tenant_id, actor=actor, action=action, details=dict(details)
-        )
-    )
-
-
-def trail(connection: Connection, tenant_id: str, name: Name | None = None) -> list[Decision]:
-    """What was decided about the tenant's models, of one or of all, the oldest first."""
-    rows = connection.execute(_TRAIL, {"tenant_id": tenant_id, "name": name})
-    return [Decision(**row._mapping) for row in rows]
+        audit.note(connection, tenant_id, "model.challenger_removed", details, actor=actor)
 
 
 def find(connection: Connection, tenant_id: str, version: int) -> ModelVersion:
@@ -328,18 +297,6 @@ _STATUS = func.ml.model_status(
 ).label("status")
 _SELECT = select(
     *(models.c[field] for field in ModelVersion.__dataclass_fields__ if field != "status"), _STATUS
-)
-
-
-# Of releases that knew one model, entries have no name.
-_TRAIL = text(
-    "SELECT at, actor, action, coalesce(details ->> 'name', 'lead_model') AS name,"
-    " coalesce(details ->> 'version', details ->> 'challenger')::int AS version,"
-    " coalesce(details ->> 'why', details ->> 'verdict', '') AS why"
-    " FROM ml.audit_log WHERE tenant_id = :tenant_id"
-    " AND (action LIKE 'model.%' OR action LIKE 'test.%')"
-    " AND (CAST(:name AS text) IS NULL OR coalesce(details ->> 'name', 'lead_model') = :name)"
-    " ORDER BY entry_id"
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from warehouse import events, models
+from warehouse import audit, events, models
 from warehouse.database import Database
 from warehouse.errors import GalenaError
 from warehouse.open_jobs import OPEN as OPEN
@@ -175,7 +175,7 @@ def ask_to_cancel(
     job = find(connection, tenant_id, job_id)
     if not asked:
         raise GalenaError(f"Job {job_id} has ended already: it is {job.status}.")
-    models.note(connection, tenant_id, "prediction.cancel", {"job_id": job_id}, actor=actor)
+    audit.note(connection, tenant_id, "prediction.cancel", {"job_id": job_id}, actor=actor)
     if job.status == "queued":
         end(connection, tenant_id, job_id, "cancelled", None)
     return find(connection, tenant_id, job_id)
@@ -214,7 +214,7 @@ def delete(connection: Connection, tenant_id: str, job_id: str, *, actor: str) -
             " it first."
         )
     connection.execute(prediction_jobs.delete().where(*_is(tenant_id, job_id)))
-    models.note(connection, tenant_id, "prediction.delete", {"job_id": job_id}, actor=actor)
+    audit.note(connection, tenant_id, "prediction.delete", {"job_id": job_id}, actor=actor)
 
 
 def _payload(job: PredictionJob) -> dict[str, Any]:

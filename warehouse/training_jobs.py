@@ -9,13 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, select, text
 
 from ml.kinds import Name
+from warehouse import audit
 from warehouse.database import Database
 from warehouse.errors import GalenaError
 from warehouse.models import LEAD_MODEL
 from warehouse.open_jobs import OPEN as OPEN
 from warehouse.open_jobs import OpenJob, Status
 from warehouse.open_jobs import find_all as find_open
-from warehouse.schema import audit_log, feature_sets, training_job_events, training_jobs
+from warehouse.schema import feature_sets, training_job_events, training_jobs
 
 # On the Dagster run that was started for a job.
 RUN_TAG = "galena/training_job"
@@ -204,7 +205,7 @@ def ask_to_cancel(
     ).rowcount
     job = find(connection, tenant_id, job_id)
     if asked:
-        _audit(connection, tenant_id, actor, "training.cancel", job_id)
+        audit.note(connection, tenant_id, "training.cancel", {"job_id": job_id}, actor=actor)
         return job
     if job.status in OPEN:
         raise GalenaError(
@@ -226,15 +227,7 @@ def delete(connection: Connection, tenant_id: str, job_id: str, *, actor: str) -
             training_jobs.c.tenant_id == tenant_id, training_jobs.c.job_id == job_id
         )
     )
-    _audit(connection, tenant_id, actor, "training.delete", job_id)
-
-
-def _audit(connection: Connection, tenant_id: str, actor: str, action: str, job_id: str) -> None:
-    connection.execute(
-        audit_log.insert().values(
-            tenant_id=tenant_id, actor=actor, action=action, details={"job_id": job_id}
-        )
-    )
+    audit.note(connection, tenant_id, "training.delete", {"job_id": job_id}, actor=actor)
 
 
 _COLUMNS = [training_jobs.c[name] for name in TrainingJob.__dataclass_fields__]

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from ml.settings import TrainingSettings
+from warehouse import audit
 from warehouse.errors import GalenaError
 from warehouse.imports.mapping import read_yaml
-from warehouse.schema import audit_log, training_settings
+from warehouse.schema import training_settings
 
 _HEADING = "# How this tenant's models are trained; docs/training.md says what each line means.\n"
 
@@ -45,11 +46,7 @@ def save(connection: Connection, tenant_id: str, settings: TrainingSettings, *, 
             index_elements=["tenant_id"], set_={"settings": document, "set_at": func.now()}
         )
     )
-    connection.execute(
-        audit_log.insert().values(
-            tenant_id=tenant_id, actor=actor, action="training.configure", details=document
-        )
-    )
+    audit.note(connection, tenant_id, "training.configure", document, actor=actor)
 
 
 def load(path: Path) -> TrainingSettings:

@@ -17,11 +17,11 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert
 
-from warehouse import alerts, events
+from warehouse import alerts, audit, events
 from warehouse.database import Database
 from warehouse.errors import GalenaError
 from warehouse.events import Event
-from warehouse.schema import audit_log, webhooks
+from warehouse.schema import webhooks
 from warehouse.webhook_delivery import DeliveryError, check_url, post
 
 ALERT = "webhook failing"
@@ -72,7 +72,7 @@ def configure(
         .values(tenant_id=tenant_id, **values)
         .on_conflict_do_update(index_elements=["tenant_id"], set_=values)
     )
-    _audit(connection, tenant_id, actor, "webhook.set")
+    audit.note(connection, tenant_id, "webhook.set", {}, actor=actor)
 
 
 def remove(connection: Connection, tenant_id: str, *, actor: str) -> bool:
@@ -81,7 +81,7 @@ def remove(connection: Connection, tenant_id: str, *, actor: str) -> bool:
     if gone:
         events.drop_due(connection, tenant_id)
         alerts.resolve(connection, tenant_id, ALERT, [""])
-        _audit(connection, tenant_id, actor, "webhook.remove")
+        audit.note(connection, tenant_id, "webhook.remove", {}, actor=actor)
     return bool(gone)
 
 
@@ -170,9 +170,3 @@ def _failed(
         events.failed(connection, tenant_id, event.event_id, str(error), due_at=due_at)
         if final or event.attempts + 1 >= _TOLERATED or isinstance(error, GalenaError):
             alerts.raise_alert(connection, tenant_id, ALERT, "", f"An event waits: {error}")
-
-
-def _audit(connection: Connection, tenant_id: str, actor: str, action: str) -> None:
-    connection.execute(
-        audit_log.insert().values(tenant_id=tenant_id, actor=actor, action=action, details={})
-    )

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, text
 
-from warehouse import alerts
+from warehouse import alerts, audit
 from warehouse.errors import GalenaError
 from warehouse.loads.expectations import ABSOLUTE, Failure
 from warehouse.loads.limits import ENOUGH_ROWS
 from warehouse.loads.profile import Profile
-from warehouse.schema import audit_log, load_checks
+from warehouse.schema import load_checks
 
 Said = Literal["passed", "warned", "blocked", "accepted"]
 
@@ -198,16 +198,10 @@ def _audit(
     verdict: Verdict,
     failures: list[dict[str, Any]],
 ) -> None:
-    connection.execute(
-        audit_log.insert().values(
-            tenant_id=tenant_id,
-            actor=actor,
-            action=action,
-            details={
-                "source": verdict.source,
-                "table": verdict.table,
-                "rows": verdict.profile.rows,
-                "failures": failures,
-            },
-        )
-    )
+    details = {
+        "source": verdict.source,
+        "table": verdict.table,
+        "rows": verdict.profile.rows,
+        "failures": failures,
+    }
+    audit.note(connection, tenant_id, action, details, actor=actor)
