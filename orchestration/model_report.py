@@ -87,7 +87,7 @@ def history(console: Console, database: Database, tenant_id: str, name: Name | N
             what,
             one.name,
             escape(one.why),
-            str(one.version),
+            str(one.version or ""),
         )
     console.print(shown if found else f"Nothing was decided about models of {tenant_id} yet.")
 

@@ -8,8 +8,8 @@ from resources.mlflow import MlflowTracking
 if TYPE_CHECKING:
     from warehouse.database import Database
 
-# Looked at again after an hour; MLflow may have been away for some of those.
-_RECENTLY = timedelta(hours=24)
+# The watch looks about daily, and MLflow may have been away for some days.
+_RECENTLY = timedelta(days=7)
 
 
 def mirror(mlflow: MlflowTracking, database: "Database", tenant_id: str) -> None:
@@ -30,7 +30,7 @@ def mirror(mlflow: MlflowTracking, database: "Database", tenant_id: str) -> None
 def mirror_recent(
     mlflow: MlflowTracking, database: "Database", tenant_id: str, *, now: datetime
 ) -> None:
-    """The same for a tenant whose champion or challenger is of the last day, and nothing for
+    """The same for a tenant whose champion or challenger is of the last week, and nothing for
     others."""
     from warehouse import audit, models
 

@@ -14,6 +14,7 @@ from scipy.special import logit
 from sqlalchemy import text
 from typer.testing import CliRunner, Result
 
+from ml.gate import Check, Gate
 from ml.settings import Governance, TrainingSettings
 from ml.tables import Tables
 from orchestration import ab_commands
@@ -390,6 +391,36 @@ def test_all_tenants_are_judged_though_one_cannot_be(acme: Database) -> None:
     assert "sha256 differs" in alert.message
     tenants.set_status(acme, "acme", "paused")
     assert ab_tests.judge_all(acme, now=MATURED) == 0
+
+
+def test_a_score_whose_scoring_began_before_the_test_counts_for_its_first_day(
+    acme: Database,
+) -> None:
+    start(acme)
+    score(acme)
+    convert(acme, RIGHT)
+    with acme.tenant("acme") as connection:
+        connection.execute(
+            text(
+                "UPDATE ml.ab_scores SET scored_at = (SELECT started_at - interval '1 second'"
+                " FROM ml.ab_tests) WHERE lead_id < 'lead-2'"
+            )
+        )
+    assert ab_tests.judge_all(acme, now=MATURED) == 1
+    assert champion(acme) == 2
+
+
+def test_what_its_gate_refused_serves_nobody_before_a_person_approves(acme: Database) -> None:
+    refused = Gate((Check("log_loss", False, "worse"),)).to_json()
+    with acme.tenant("acme") as connection:
+        models.describe(connection, "acme", 2, gate=refused)
+    with pytest.raises(GalenaError, match="its gate refused it"):
+        start(acme)
+    start(acme, mode="shadow")
+    score(acme)
+    convert(acme, RIGHT)
+    assert judged(acme).status == "awaiting_approval"
+    assert champion(acme) == 1
 
 
 def test_a_damaged_challenger_serves_no_lead(acme: Database) -> None:

@@ -1,6 +1,7 @@
 """Which version serves: what lets it, what refuses it, and what the audit trail says of it."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -113,7 +114,8 @@ def test_rolling_back_goes_back_version_by_version(acme: Database) -> None:
     assert back() == first
     with acme.tenant(ACME) as connection:
         told = [(one.action, one.version) for one in audit.of_models(connection, ACME)]
-    assert told[3:7] == [
+    # Behind three that were registered, and three that were deployed.
+    assert told[6:10] == [
         ("model.rollback", third),
         ("model.champion", second),
         ("model.rollback", second),
@@ -201,3 +203,40 @@ def test_another_tenant_deploys_and_rolls_back_nothing_of_ones_own(acme: Databas
             refusal(act)
         assert audit.of_models(connection, ACME) == []
     assert status(acme, second) == "deployed"
+
+
+def test_of_a_test_the_challenger_that_serves_is_no_challenger_any_more(acme: Database) -> None:
+    first, second = register(acme), register(acme)
+    deploy(acme, first)
+    with acme.tenant(ACME) as connection:
+        models.promote(connection, ACME, second, "challenger", actor="ann", why="a test")
+    assert (status(acme, first), status(acme, second)) == ("deployed", "challenger")
+    deploy(acme, second)
+    assert (status(acme, first), status(acme, second)) == ("deprecated", "deployed")
+    with acme.tenant(ACME) as connection:
+        assert models.aliased(connection, ACME, "challenger") is None
+        shown = connection.execute(
+            text("SELECT version FROM serving.models_v1 WHERE status = 'deployed'")
+        )
+        assert shown.scalars().all() == [second]
+
+
+def test_nothing_is_retired_while_somebody_else_lets_it_serve(acme: Database) -> None:
+    first, second = register(acme), register(acme)
+    for version in (first, second):
+        deploy(acme, version)
+    with acme.tenant(ACME) as rolling_back, ThreadPoolExecutor() as other:
+        deployment.rollback(rolling_back, ACME, actor="ann", why="worse")
+        retiring = other.submit(_retire, acme, first)
+        # It waits for the rollback's end, and then finds the version serving.
+        with pytest.raises(TimeoutError):
+            retiring.result(0.5)
+        rolling_back.commit()
+        with pytest.raises(GalenaError, match="is deployed"):
+            retiring.result(20)
+    assert status(acme, first) == "deployed"
+
+
+def _retire(database: Database, version: int) -> None:
+    with database.tenant(ACME) as connection:
+        deployment.retire(connection, ACME, version, actor="bob", why="old")

@@ -15,10 +15,7 @@ import psutil
 import pytest
 from dagster import DagsterInstance, RunsFilter
 from sqlalchemy import text
-from typer.testing import CliRunner
-
 from orchestration import prediction_runs, run_processes, runs
-from orchestration.cli import app
 from sensors.job_runs import run_of
 from tests import counting_model
 from tests.dagster_services import at_work
@@ -117,7 +114,7 @@ def test_a_batch_at_work_is_cancelled_and_its_run_ends(
 
 def _said(*arguments: str, code: int = 0) -> str:
     """What the command prints, or the error that it ends with."""
-    done = CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
+    done = invoke(*arguments)
     assert done.exit_code == code, (done.output, done.exception)
     return str(done.exception) if isinstance(done.exception, GalenaError) else done.output
 

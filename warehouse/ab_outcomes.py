@@ -39,7 +39,8 @@ _MATURED_BY_NOW = (
     " AND s.scored_at <= :now - make_interval(days => t.horizon_days)"
     " AND coalesce(least(l.converted_at, l.closed_at) > s.scored_at, true)"
 )
-_DAY = "floor(extract(epoch FROM s.scored_at - t.started_at) / 86400)::int"
+# A scoring that had begun before the test finds it too, and its clock is older.
+_DAY = "greatest(floor(extract(epoch FROM s.scored_at - t.started_at) / 86400), 0)::int"
 _DAYS = text(f"SELECT max({_DAY}) + 1, max(t.share) {_MATURED_BY_NOW}")
 _MATURED = text(
     f"SELECT {_DAY}, coalesce(l.converted_at <= s.scored_at"

@@ -10,7 +10,7 @@ from warehouse import ab_outcomes, alerts, deployment, models, scores, training_
 from warehouse.ab_records import ABTest, Mode, change, end, find, find_open, note
 from warehouse.ab_scoring import ALERT
 from warehouse.database import Database
-from warehouse.errors import GalenaError, TenantNotFoundError
+from warehouse.errors import GalenaError, TenantNotFoundError, in_one_line
 from warehouse.schema import ab_tests
 
 ACTOR = "A/B test"
@@ -98,7 +98,8 @@ def _pair(connection: Connection, tenant_id: str, challenger: int, mode: Mode) -
         )
     if mode == "split" and _awaits_approval(connection, tenant_id, challenger):
         raise GalenaError(
-            f"{of} would serve leads, and no person has approved it:"
+            f"{of} would serve leads, and no person has approved it"
+            f"{', though its gate refused it' if tried.refused else ''}:"
             f" `galena model approve {tenant_id} {challenger}`, or try it in shadow mode."
         )
     horizons = []
@@ -165,10 +166,12 @@ def judge_all(database: Database, *, now: datetime) -> int:
                 with database.tenant(tenant_id) as connection:
                     test = judge(connection, tenant_id, now=now)
                 ended += test is not None and test.status != "open"
-            except GalenaError as error:
-                # Its challenger cannot serve: the others are judged all the same.
+            except TenantNotFoundError:
+                continue
+            except Exception as error:
+                # Whatever is wrong with one test, the others are judged all the same.
                 with database.tenant(tenant_id) as connection:
-                    alerts.raise_alert(connection, tenant_id, ALERT, "", str(error))
+                    alerts.raise_alert(connection, tenant_id, ALERT, "", in_one_line(error))
     return ended
 
 
@@ -189,11 +192,12 @@ def _promote(
 
 
 def _awaits_approval(connection: Connection, tenant_id: str, version: int) -> bool:
-    """Whether a person has to approve this version before it serves."""
-    if not training_settings.find(connection, tenant_id).governance.approval:
-        return False
+    """Whether a person has to approve this version before it serves: by the tenant's settings, or
+    because its gate has refused it."""
     found = models.find(connection, tenant_id, version)
-    return found.approved_at is None and found.deployed_at is None
+    if found.approved_at is not None or found.deployed_at is not None:
+        return False
+    return found.refused or training_settings.find(connection, tenant_id).governance.approval
 
 
 _WORSE = {

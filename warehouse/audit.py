@@ -27,13 +27,14 @@ class Decision:
     """An entry of the audit log about a model: who did what to which version, when and why.
 
     action: such as model.champion (it began to serve), model.rollback, model.approve, test.started.
+    version: None where a training was asked for.
     """
 
     at: datetime
     actor: str
     action: str
     name: Name
-    version: int
+    version: int | None
     why: str
 
 
@@ -49,7 +50,7 @@ _OF_MODELS = text(
     " coalesce(details ->> 'version', details ->> 'challenger')::int AS version,"
     " coalesce(details ->> 'why', details ->> 'verdict', '') AS why"
     " FROM ml.audit_log WHERE tenant_id = :tenant_id"
-    " AND (action LIKE 'model.%' OR action LIKE 'test.%')"
+    " AND (action LIKE 'model.%' OR action LIKE 'test.%' OR action = 'training.ask')"
     " AND (CAST(:name AS text) IS NULL OR coalesce(details ->> 'name', 'lead_model') = :name)"
     " ORDER BY entry_id"
 )

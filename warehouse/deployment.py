@@ -32,6 +32,7 @@ def after_training(
 ) -> bool:
     """Let a version that was trained serve, ask for a person's approval, or keep it from serving,
     as its gate and the tenant's governance say. Returns whether it serves."""
+    models.lock(connection, tenant_id)
     models.describe(connection, tenant_id, version, gate=gate.to_json())
     name = models.find(connection, tenant_id, version).name
     if not gate.passed:
@@ -66,6 +67,7 @@ def ask_approval(
 
 def approve(connection: Connection, tenant_id: str, version: int, *, actor: str, why: str) -> None:
     """Note that a person lets this version serve. Raises GalenaError where it cannot any more."""
+    models.lock(connection, tenant_id)
     found = _usable(connection, tenant_id, version)
     if found.approved_at is not None:
         raise GalenaError(f"Version {version} was approved by {found.approved_by} before.")
@@ -86,6 +88,7 @@ def deploy(
     """Let this version serve from the next scoring on; the open leads are queued to be scored by
     it. Raises GalenaError where it serves already, is retired, waits for its approval, or its
     document is not the one that was registered."""
+    models.lock(connection, tenant_id)
     found = _usable(connection, tenant_id, version)
     if found.status == "deployed":
         raise GalenaError(f"Version {version} of tenant {tenant_id!r} serves already.")
@@ -126,7 +129,7 @@ def previous(connection: Connection, tenant_id: str, name: Name = LEAD_MODEL) ->
     for one in audit.of_models(connection, tenant_id, name):
         if one.action == "model.rollback":
             rolling_back = True
-        elif one.action == "model.champion":
+        elif one.action == "model.champion" and one.version is not None:
             if rolling_back and one.version in served:
                 served = served[: len(served) - served[::-1].index(one.version)]
             else:
@@ -144,6 +147,7 @@ def previous(connection: Connection, tenant_id: str, name: Name = LEAD_MODEL) ->
 def retire(connection: Connection, tenant_id: str, version: int, *, actor: str, why: str) -> None:
     """Decide that a version serves no more; its scores and their reasons stay. Raises GalenaError
     while it serves or is tested."""
+    models.lock(connection, tenant_id)
     found = models.find(connection, tenant_id, version)
     if found.retired_at is not None:
         raise GalenaError(f"Version {version} of tenant {tenant_id!r} is retired already.")
@@ -174,6 +178,11 @@ def _deploy(
     wait_s: float = 0.0,
 ) -> None:
     found = models.find(connection, tenant_id, version)
+    tried = models.aliased(connection, tenant_id, "challenger", found.name)
+    if tried is not None and tried.version == version:
+        models.remove_challenger(
+            connection, tenant_id, actor=actor, why="it serves", name=found.name
+        )
     models.promote(connection, tenant_id, version, "champion", actor=actor, why=why)
     alerts.resolve(connection, tenant_id, AWAITS, [found.name])
     if found.name == LEAD_MODEL:

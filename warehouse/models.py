@@ -67,6 +67,11 @@ class ModelVersion:
     deployed_at: datetime | None
     retired_at: datetime | None
 
+    @property
+    def refused(self) -> bool:
+        """Whether its gate has found something against it."""
+        return self.gate is not None and not self.gate["passed"]
+
 
 def register(
     connection: Connection,
@@ -120,6 +125,9 @@ def register(
     ]
     if factors:
         connection.execute(model_factors.insert(), factors)
+    told = f"{model.evidence.stage.replace('_', ' ')} of {model.evidence.outcomes:,} outcomes"
+    details = {"name": name, "version": version, "why": told}
+    audit.note(connection, tenant_id, "model.registered", details, actor=f"run {run_id}")
     return version
 
 

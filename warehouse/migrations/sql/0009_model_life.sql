@@ -80,7 +80,7 @@ SELECT
   m.stage, m.outcomes, m.metrics, m.data, m.configuration, m.gate, m.sha256, m.run_id,
   m.trained_at, m.registered_at, m.approved_at, m.approved_by, m.deployed_at, m.retired_at
 FROM ml.models m
-LEFT JOIN LATERAL (SELECT min(alias) AS alias FROM ml.model_aliases s
+LEFT JOIN LATERAL (SELECT max(alias) AS alias FROM ml.model_aliases s
   WHERE s.tenant_id = m.tenant_id AND s.name = m.name AND s.version = m.version) a ON true;
 
 GRANT SELECT ON serving.models_v1 TO galena_app, galena_reader;
