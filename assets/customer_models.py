@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from warehouse.database import Database
     from warehouse.training_recording import Recording
 
+_PAGE = "model_page_failed"
+
 
 @asset(
     partitions_def=tenant_partitions,
@@ -67,7 +69,6 @@ def train_model(
 ) -> MaterializeResult[None]:
     """Train, register and deploy the tenant's model of this name, and write what the one that
     serves says. What the tenant lacks for it is noted, and is no failure."""
-    from warehouse import model_pages
     from warehouse.training_jobs import RUN_TAG
     from warehouse.training_recording import recorded
 
@@ -75,10 +76,9 @@ def train_model(
     asked_by = run.tags.get(RUN_TAG)
     with recorded(database, tenant_id, run_id=run.run_id, job_id=asked_by, model=name) as job:
         learnt, version = _registered(database, tenant_id, name, job, run.run_id)
-        if version is not None:
-            model_pages.make(database, tenant_id, version)
+        page = {} if version is None else _page_or_alert(database, tenant_id, name, version)
     predicted = predict(warehouse, tenant_id, name, run.run_id)
-    return MaterializeResult(metadata={**_metadata(learnt, version), **predicted})
+    return MaterializeResult(metadata={**_metadata(learnt, version), **page, **predicted})
 
 
 def predict(
@@ -137,6 +137,26 @@ def _registered(
                 connection, tenant_id, version, gate, governance, actor=f"run {run_id}"
             )
     return learnt, version
+
+
+def _page_or_alert(
+    database: "Database", tenant_id: str, name: "Name", version: int
+) -> "dict[str, RawMetadataValue]":
+    """Make the page of the version, which may serve already, and tell the command that writes it;
+    where that fails, raise an alert: what serves does not depend on its page."""
+    from warehouse import alerts, model_pages
+    from warehouse.errors import in_one_line
+
+    try:
+        model_pages.make(database, tenant_id, version)
+    except Exception as error:
+        message = f"model version {version} has no page: {in_one_line(error)}"
+        with database.tenant(tenant_id) as connection:
+            alerts.raise_alert(connection, tenant_id, _PAGE, name, message)
+        return {"page": "none: see `galena alerts`"}
+    with database.tenant(tenant_id) as connection:
+        alerts.resolve(connection, tenant_id, _PAGE, [name])
+    return {"page": f"galena model page {tenant_id} {version}"}
 
 
 def _metadata(learnt: "Learnt", version: int | None) -> "dict[str, RawMetadataValue]":

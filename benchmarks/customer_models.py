@@ -7,6 +7,7 @@ at the end, whose expected amount the simulation knows. Segments: the adjusted R
 the planted ones; k-means is told how many there are.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -180,7 +181,7 @@ def main() -> None:
             tenant = Tenant.of(name, given.quick)
             rows += [*churned(tenant), *valued(tenant), *grouped(tenant)]
     figures = {
-        f"{row[0].replace(', ', '_')}_{kind}".lower().replace("-", "_"): float(figure.rstrip("%"))
+        re.sub("[^a-z]+", "_", f"{row[0]} {kind}".lower()): float(figure.rstrip("%"))
         for row in rows
         if row[1] == "Galena"
         for kind, figure in [row[3].rsplit(" ", 1)]

@@ -24,6 +24,8 @@ from warehouse.prediction_results import Result
 _EVERY_SECONDS = 0.5
 _INTERRUPTED = 130
 _PAGE = 5_000
+# What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def jobs(console: Console, database: Database, tenant_id: str) -> None:
@@ -78,7 +80,10 @@ def results(console: Console, tenant_id: str, job_id: str, page: list[Result], l
 
 
 def write(database: Database, tenant_id: str, job_id: str, file: Path) -> int:
-    """Write all results as CSV: item, id, what the model says by name, error. Return the rows."""
+    """Write all results as CSV: item, id, what the model says by name, error. Return the rows.
+
+    A text that a spreadsheet would take for a formula has ' before it: ids and names are others'.
+    """
     with database.tenant(tenant_id) as connection:
         names = prediction_results.names(connection, tenant_id, job_id)
     written = 0
@@ -87,7 +92,8 @@ def write(database: Database, tenant_id: str, job_id: str, file: Path) -> int:
         writer.writerow(["item", "id", *names, "error", "predicted_at"])
         for one in _all(database, tenant_id, job_id):
             cells = [(one.prediction or {}).get(name) for name in names]
-            writer.writerow([one.item, one.subject_id, *cells, one.error, one.predicted_at])
+            row = [one.item, one.subject_id, *cells, one.error, one.predicted_at]
+            writer.writerow([_harmless(cell) for cell in row])
             written += 1
     return written
 
@@ -137,6 +143,10 @@ def _all(database: Database, tenant_id: str, job_id: str) -> Iterator[Result]:
         if len(page) < _PAGE:
             return
         last = page[-1].item
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _counts(found: PredictionJob) -> str:

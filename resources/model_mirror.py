@@ -22,7 +22,7 @@ def mirror(mlflow: MlflowTracking, database: "Database", tenant_id: str) -> None
             alias: models.aliased(connection, tenant_id, alias)
             for alias in ("champion", "challenger")
         }
-    # A version that MLflow has no run of, such as a rate that was never trained, has no alias there.
+    # What MLflow has no run of, such as a rate that was never trained, has no alias there.
     runs = {alias: found.mlflow_run_id if found else None for alias, found in named.items()}
     mlflow.set_aliases(tenant_id, runs)
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 from scipy.special import logit
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from typer.testing import CliRunner, Result
 
 from ml.gate import Check, Gate
@@ -113,7 +113,22 @@ def convert(database: Database, rate: float, tenant_id: str = "acme", *, arm: fl
             text("UPDATE crm.leads SET converted_at = :at WHERE lead_id = ANY(:ids)"),
             {"at": datetime.now(UTC) + timedelta(days=10), "ids": happened},
         )
+        hear(connection, tenant_id, days=250)
         connection.execute(text("DELETE FROM crm.rescore_queue"))
+
+
+def hear(connection: Connection, tenant_id: str, *, days: int) -> None:
+    """Each day a lead that is not in the test is closed: outcomes are known so far."""
+    now = datetime.now(UTC)
+    closed = pl.DataFrame(
+        {
+            "lead_id": [f"news-{day}" for day in range(days)],
+            "created_at": [CREATED] * days,
+            "closed_at": [now + timedelta(days=day) for day in range(days)],
+            "attributes": ["{}"] * days,
+        }
+    )
+    crm.upsert(connection, tenant_id, "leads", closed)
 
 
 def judged(
@@ -231,6 +246,23 @@ def test_a_better_challenger_is_promoted_and_its_effect_told(acme: Database) -> 
         "test.promoted",
         "model.champion",
     ]
+
+
+def test_outcomes_that_are_not_known_yet_do_not_count_as_none(acme: Database) -> None:
+    """A CRM that is imported now and then: what happened since the newest import is not known."""
+    start(acme)
+    score(acme)
+    convert(acme, RIGHT)
+    with acme.tenant("acme") as connection:
+        connection.execute(
+            text("DELETE FROM crm.leads WHERE closed_at > :at"),
+            {"at": datetime.now(UTC) + timedelta(days=20)},
+        )
+    unknown = judged(acme)
+    assert (unknown.status, unknown.result) == ("open", {})
+    with acme.tenant("acme") as connection:
+        hear(connection, "acme", days=32)
+    assert judged(acme).status == "promoted"
 
 
 def test_a_worse_challenger_is_dropped_and_its_leads_are_scored_anew(acme: Database) -> None:

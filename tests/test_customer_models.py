@@ -12,6 +12,7 @@ from sqlalchemy import create_engine, text
 
 from assets import customer_models, customer_refresh
 from examples.simulator import PROFILES, SimulatedCrm, simulate
+from ml import model_page
 from ml.kinds import KINDS
 from resources.warehouse import Warehouse
 from sensors.training_requests import training_requests
@@ -21,6 +22,7 @@ from warehouse import (
     crm,
     customer_predictions,
     customers,
+    model_pages,
     models,
     retraining,
     tenants,
@@ -28,6 +30,7 @@ from warehouse import (
 )
 from warehouse.database import Database
 from warehouse.embedded import Urls
+from warehouse.errors import GalenaError
 
 NOW = datetime.now(UTC)
 ASSETS = [
@@ -101,6 +104,7 @@ def test_each_model_is_registered_with_its_figures_and_serves(made: Made) -> Non
         assert KINDS[name].read(document).to_json()["evidence"]["stage"] == champion.stage
         told = made.metadata("busy", name)
         assert told["model version"] == champion.version
+        assert told["page"] == f"galena model page busy {champion.version}"
         assert "lacking" not in told
     assert made.metadata("busy", "customer_churn")["hold-out auc"] > 0.6
     values = made.metadata("busy", "deal_value")
@@ -171,6 +175,46 @@ def test_trainings_of_customers_models_do_not_count_as_the_lead_models(made: Mad
         names = {job.model_name for job in training_jobs.find_all(connection, "busy")}
         assert names == set(NAMES)
         assert retraining.standing(connection, "busy") is None
+
+
+def test_a_page_that_cannot_be_made_is_an_alert_and_the_version_serves(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def alerted() -> list[str]:
+        with made.database.tenant("busy") as connection:
+            found = alerts.open_alerts(connection, "busy")
+        return [one.message for one in found if one.kind == "model_page_failed"]
+
+    def train() -> dict[str, Any]:
+        with dg.DagsterInstance.ephemeral() as instance:
+            instance.add_dynamic_partitions("tenants", ["busy"])
+            result = dg.materialize(
+                [customer_models.customer_segments],
+                instance=instance,
+                partition_key="busy",
+                resources={"warehouse": Warehouse(database_url=made.urls.app)},
+            )
+        (event,) = result.asset_materializations_for_node("customer_segments")
+        return {name: value.value for name, value in event.metadata.items()}
+
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError("no font")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model_page, "render", fail)
+        told = train()
+    version = told["model version"]
+    assert told["page"] == "none: see `galena alerts`"
+    assert told["serving version"] == version
+    assert alerted() == [f"model version {version} has no page: RuntimeError: no font"]
+    served = "SELECT DISTINCT model_version FROM serving.customer_segments_v1"
+    assert made.rows("busy", served) == [(version,)]
+    with made.database.tenant("busy") as connection:
+        assert {job.status for job in training_jobs.find_all(connection, "busy")} == {"completed"}
+        with pytest.raises(GalenaError, match="making it failed"):
+            model_pages.find(connection, "busy", version)
+    assert train()["page"] == f"galena model page busy {version + 1}"
+    assert alerted() == []
 
 
 def test_attributes_of_customers_and_deals_are_those_known_at_the_time(made: Made) -> None:

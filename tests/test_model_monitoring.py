@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -16,6 +17,7 @@ from sqlalchemy import func, select, text
 
 from assets.lead_model import lead_model
 from assets.model_watch import watch_models
+from ml.algorithm import Floats, Matrix
 from ml.model import Evidence
 from ml.settings import Monitoring, TrainingSettings
 from ml.tables import Tables
@@ -31,9 +33,11 @@ from warehouse import (
     features,
     model_monitoring,
     models,
+    outcomes,
     retention,
     score_quality,
     scores,
+    served_scores,
     tenants,
     training_jobs,
     training_settings,
@@ -53,15 +57,49 @@ def acme(database: Database) -> Database:
         tenants.add(database, tenant_id)
     with database.operator() as connection:
         connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": SCORED})
+    for tenant_id in ("acme", "brio"):
+        hear(database, tenant_id, days=200)
     return database
 
 
-def served(database: Database, tenant_id: str, said: float, *, feature_set: int = 0) -> int:
+def hear(database: Database, tenant_id: str, *, days: int) -> None:
+    """Each day from SCORED on a lead that was never scored is closed: outcomes are known so far."""
+    days_on = [timedelta(days=day) for day in range(days + 1)]
+    closed = pl.DataFrame(
+        {
+            "lead_id": [f"news-{on.days}" for on in days_on],
+            "created_at": [SCORED - timedelta(days=1)] * len(days_on),
+            "closed_at": [SCORED + on for on in days_on],
+            "attributes": ["{}"] * len(days_on),
+        }
+    )
+    with database.tenant(tenant_id) as connection:
+        crm.upsert(connection, tenant_id, "leads", closed)
+
+
+def hear_no_more(database: Database, tenant_id: str, *, after: int) -> None:
+    """Nothing is known of what happened more than so many days after SCORED."""
+    with database.tenant(tenant_id) as connection:
+        connection.execute(
+            text("DELETE FROM crm.leads WHERE closed_at > :at"),
+            {"at": SCORED + timedelta(days=after)},
+        )
+
+
+def served(
+    database: Database,
+    tenant_id: str,
+    said: float,
+    *,
+    feature_set: int = 0,
+    horizon_days: int = 30,
+) -> int:
     """Deploy a version that says the same of every lead, as its hold-out promised."""
     model = replace(
         MODEL,
         predictor=Tables.constant(FEATURES, float(logit(said))),
         evidence=Evidence("own_model", 1_000, round(1_000 * said)),
+        horizon_days=horizon_days,
     )
     promised = -(said * np.log(said) + (1 - said) * np.log(1 - said))
     with database.tenant(tenant_id) as connection:
@@ -183,6 +221,114 @@ def test_a_world_that_shifted_for_both_asks_for_a_training_alone_and_once(acme: 
     assert "model_degraded" in open_kinds(acme, "acme"), "it still is"
 
 
+def test_outcomes_that_are_not_known_yet_do_not_count_as_none(acme: Database) -> None:
+    """A CRM that is imported now and then: what happened since the newest import is not known."""
+    served(acme, "acme", 0.02)
+    second = served(acme, "acme", 0.1)
+    scored(acme, "acme", version=second, said=0.1, converted=0.1 / 3)
+    hear_no_more(acme, "acme", after=10)
+    found = look(acme, "acme")
+    assert (found.action, found.verdict.judged) == ("nothing", 0)
+    assert (found.drifted.rows, found.weeks) == (0, ())
+    assert champion(acme, "acme") == second
+    assert model_monitoring.due(acme, now=NOW + timedelta(hours=1)) == [], "not until more matures"
+    hear(acme, "acme", days=30)
+    assert look(acme, "acme", NOW + timedelta(days=1)).verdict.judged == LEADS
+
+
+def test_outcomes_are_known_up_to_the_newest_or_to_when_a_live_source_was_read(
+    acme: Database,
+) -> None:
+    def known(now: datetime = NOW) -> datetime:
+        with acme.tenant("acme") as connection:
+            return outcomes.known_until(connection, "acme", now)
+
+    assert known(SCORED + timedelta(days=10, hours=1)) == SCORED + timedelta(days=10)
+    hear_no_more(acme, "acme", after=20)
+    assert known() == SCORED + timedelta(days=20)
+    live = (
+        "INSERT INTO crm.sources (tenant_id, source_id, url_variable, mapping, slot_name, read_at)"
+        " VALUES (:tenant_id, :source_id, 'URL', CAST(:mapping AS jsonb), 'slot', :at)"
+    )
+    of_leads = '{"tables": {"crm.lead": {"table": "leads"}}}'
+    for tenant_id, source_id, mapping, days in (
+        ("brio", "of-others", of_leads, 0),
+        ("acme", "of-events", '{"tables": {"event": {"table": "interactions"}}}', 1),
+        ("acme", "not-read-yet", of_leads, None),
+    ):
+        with acme.tenant(tenant_id) as connection:
+            at = None if days is None else SCORED + timedelta(days=days)
+            asked = {"tenant_id": tenant_id, "source_id": source_id, "mapping": mapping, "at": at}
+            connection.execute(text(live), asked)
+    assert known() == SCORED + timedelta(days=20), "none of them gives its leads"
+    for source_id, days in (("one", 39), ("other", 35)):
+        with acme.tenant("acme") as connection:
+            at = SCORED + timedelta(days=days)
+            asked = {"tenant_id": "acme", "source_id": source_id, "mapping": of_leads, "at": at}
+            connection.execute(text(live), asked)
+    assert known() == SCORED + timedelta(days=35)
+    assert known(SCORED) == SCORED
+    with acme.tenant("acme") as connection:
+        connection.execute(text("DELETE FROM crm.sources"))
+    hear_no_more(acme, "acme", after=-1)
+    assert known() == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_a_training_that_came_to_nothing_is_asked_for_again(acme: Database) -> None:
+    only = served(acme, "acme", 0.3)
+    scored(acme, "acme", version=only, said=0.3, converted=0.6)
+    ended = "UPDATE ml.training_jobs SET status = 'failed', ended_at = now(), model_version = :made"
+    for day, (made, action) in enumerate(((None, "retraining"), (only, "retraining"))):
+        assert look(acme, "acme", NOW + timedelta(days=day)).action == action
+        assert look(acme, "acme", NOW + timedelta(days=day, hours=1)).action == "nothing"
+        with acme.tenant("acme") as connection:
+            connection.execute(text(ended), {"made": made})
+    assert look(acme, "acme", NOW + timedelta(days=2)).action == "nothing", "there is a newer one"
+    assert jobs(acme, "acme") == ["monitoring"] * 2
+    told = [action for _, action in trail(acme, "acme")]
+    assert (told.count("model.degraded"), told.count("training.ask")) == (1, 2)
+
+
+def test_a_version_degraded_is_rolled_back_once_the_tenant_allows_it(acme: Database) -> None:
+    first = served(acme, "acme", 0.1)
+    second = served(acme, "acme", 0.3)
+    scored(acme, "acme", version=second, said=0.3, converted=0.1)
+    for day, rollback, expected in ((0, False, second), (1, True, first)):
+        decided = TrainingSettings(monitoring=Monitoring(rollback=rollback))
+        with acme.tenant("acme") as connection:
+            training_settings.save(connection, "acme", decided, actor="a test")
+        found = look(acme, "acme", NOW + timedelta(days=day))
+        assert found.action == ("rollback" if rollback else "retraining")
+        assert champion(acme, "acme") == expected
+    assert jobs(acme, "acme") == ["monitoring"], "the first is waiting still"
+
+
+def test_the_version_before_is_asked_in_blocks_as_in_one(
+    acme: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served(acme, "acme", 0.1)
+    second = served(acme, "acme", 0.12)
+    scored(acme, "acme", version=second, said=0.12, converted=0.12)
+    at_once = look(acme, "acme")
+    monkeypatch.setattr(served_scores, "_BLOCK", 300)
+    asked: list[int] = []
+
+    def rival(inputs: Matrix) -> Floats:
+        asked.append(len(inputs))
+        return inputs[:, VISITS].astype(float)
+
+    with acme.reader("acme") as reader:
+        found = served_scores.of_version(
+            reader, "acme", second, since=SCORED, horizon_days=30, features=FEATURES, until=NOW,
+            rival=rival,
+        )  # fmt: skip
+    assert asked == [300] * 6 + [200]
+    assert found.rival is not None
+    assert (found.rival == 1).all()
+    assert len(found.outcome) == len(found.probability) == len(found.rival) == LEADS
+    assert look(acme, "acme", NOW + timedelta(hours=1)).verdict == at_once.verdict
+
+
 def test_without_a_predecessor_there_is_nothing_to_go_back_to(acme: Database) -> None:
     only = served(acme, "acme", 0.3)
     scored(acme, "acme", version=only, said=0.3, converted=0.6)
@@ -252,6 +398,18 @@ def test_weeks_are_measured_once_their_scores_have_matured(acme: Database) -> No
     assert (shown.version, shown.rows) == (version, LEADS)
     with acme.tenant("brio") as connection:
         assert score_quality.find_all(connection, "brio") == []
+
+
+def test_weeks_of_a_long_horizon_are_measured(database: Database) -> None:
+    tenants.add(database, "slow", horizon_days=200)
+    with database.operator() as connection:
+        connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": SCORED})
+    hear(database, "slow", days=200)
+    version = served(database, "slow", 0.1, horizon_days=200)
+    scored(database, "slow", version=version, said=0.1, converted=0.1)
+    assert look(database, "slow", SCORED + timedelta(days=199)).weeks == ()
+    (week,) = look(database, "slow", SCORED + timedelta(days=200)).weeks
+    assert week.quality.rows == LEADS
 
 
 def test_inputs_that_moved_are_stored_and_told_and_roll_nothing_back(acme: Database) -> None:
@@ -325,6 +483,19 @@ def test_scores_that_say_half_of_what_happens_raise_an_alert_of_drift(acme: Data
     assert open_kinds(acme, "acme") == []
 
 
+def test_drift_is_told_of_the_first_score_a_lead_ever_had(acme: Database) -> None:
+    """Of the last 60 days alone, it would be another score at each look."""
+    version = served(acme, "acme", 0.1)
+    for days, said in ((0, 0.1), (20, 0.2)):
+        at = SCORED + timedelta(days=days)
+        with acme.operator() as connection:
+            connection.execute(text("SELECT ml.ensure_history_partition(:at)"), {"at": at})
+        scored(acme, "acme", version=version, said=said, converted=0.1, at=at)
+    assert look(acme, "acme", NOW + timedelta(days=10)).drifted.rows == LEADS
+    # The window begins between the two.
+    assert look(acme, "acme", NOW + timedelta(days=60)).drifted.rows == 0
+
+
 def test_old_looks_are_forgotten_but_the_newest_and_those_that_did_something(
     acme: Database,
 ) -> None:
@@ -361,9 +532,12 @@ def tick(database: Database, instance: dg.DagsterInstance) -> dg.RunRequest | dg
     return result
 
 
-def watched(database: Database, instance: dg.DagsterInstance) -> bool:
-    # Of versions that MLflow has no run of, it is told nothing.
-    mlflow = MlflowTracking(tracking_uri="", artifact_root="")
+@pytest.fixture
+def mlflow(mlflow_url: str, tmp_path: Path) -> MlflowTracking:
+    return MlflowTracking(tracking_uri=mlflow_url, artifact_root=str(tmp_path))
+
+
+def watched(database: Database, instance: dg.DagsterInstance, mlflow: MlflowTracking) -> bool:
     resources = {"warehouse": Warehouse(database_url=database.url), "mlflow": mlflow}
     return watch_models.execute_in_process(
         instance=instance, resources=resources, raise_on_error=False
@@ -371,7 +545,7 @@ def watched(database: Database, instance: dg.DagsterInstance) -> bool:
 
 
 def test_the_sensor_asks_for_one_look_an_hour_while_scores_have_matured(
-    acme: Database, instance: dg.DagsterInstance
+    acme: Database, instance: dg.DagsterInstance, mlflow: MlflowTracking
 ) -> None:
     assert isinstance(tick(acme, instance), dg.SkipReason)
     version = served(acme, "acme", 0.1)
@@ -382,19 +556,19 @@ def test_the_sensor_asks_for_one_look_an_hour_while_scores_have_matured(
     with acme.alone(model_monitoring.LOCK) as held:
         assert held is not None
         assert isinstance(tick(acme, instance), dg.SkipReason), "one is under way"
-    assert watched(acme, instance)
+    assert watched(acme, instance, mlflow)
     assert isinstance(tick(acme, instance), dg.SkipReason)
 
 
 def test_a_tenant_that_cannot_be_looked_at_fails_alone(
-    acme: Database, instance: dg.DagsterInstance
+    acme: Database, instance: dg.DagsterInstance, mlflow: MlflowTracking
 ) -> None:
     for tenant_id in ("acme", "brio"):
         version = served(acme, tenant_id, 0.1)
         scored(acme, tenant_id, version=version, said=0.1, converted=0.1)
     with acme.tenant("acme") as connection:
         connection.execute(text("UPDATE ml.models SET artifact = 'tampered'"))
-    assert not watched(acme, instance)
+    assert not watched(acme, instance, mlflow)
     assert open_kinds(acme, "acme") == ["monitoring_failed"]
     records = instance.fetch_observations(lead_model.key, limit=10).records
     assert [record.partition_key for record in records] == ["brio"]
@@ -403,5 +577,5 @@ def test_a_tenant_that_cannot_be_looked_at_fails_alone(
     assert told.metadata["action"].value == "nothing"
     assert "data:image/png" in str(told.metadata["log-loss by week"].value)
     served(acme, "acme", 0.1)
-    assert watched(acme, instance)
+    assert watched(acme, instance, mlflow)
     assert open_kinds(acme, "acme") == []

@@ -154,6 +154,15 @@ def _let_a_week_pass(tenant: Tenant, good: int, bad: int) -> None:
             text("UPDATE crm.leads SET converted_at = :at WHERE lead_id = ANY(:converted)"),
             {"at": NOW - PAST + timedelta(days=3), "converted": converted},
         )
+        # The newest outcome says up to when outcomes are known.
+        connection.execute(
+            text(
+                "UPDATE crm.leads SET closed_at = :now WHERE lead_id ="
+                " (SELECT min(lead_id) FROM crm.leads WHERE converted_at IS NULL"
+                "  AND closed_at IS NULL)"
+            ),
+            {"now": NOW},
+        )
         past = {"seconds": PAST.total_seconds(), "bad": bad}
         for statement in (
             "UPDATE ml.score_rankings SET ranked_at = ranked_at - make_interval(secs => :seconds)",

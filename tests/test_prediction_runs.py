@@ -15,9 +15,11 @@ import psutil
 import pytest
 from dagster import DagsterInstance, RunsFilter
 from sqlalchemy import text
+
 from orchestration import prediction_runs, run_processes, runs
 from sensors.job_runs import run_of
 from tests import counting_model
+from tests.commands import invoke
 from tests.dagster_services import at_work
 from tests.installations import await_true, lead_rows
 from tests.running import GALENA

@@ -1,5 +1,6 @@
 """Batches of predictions: every item once, bad ones alone, gone on with, cancelled, told of."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from ml.deal_value import DealValue
 from ml.kinds import Name
 from ml.model import Document, Evidence
 from ml.tables import Tables
+from orchestration import prediction_report
 from tests.installations import lead_rows
 from tests.test_scoring import MODEL
 from warehouse import (
@@ -464,6 +466,25 @@ def test_the_end_of_a_job_is_an_event(acme: Database) -> None:
     told = {name: found[1].payload[name] for name in ("completed_items", "failed_items")}
     assert told == {"completed_items": 1, "failed_items": 1}
     assert found[1].due_at is None, "there is no webhook"
+
+
+def test_a_text_in_the_file_of_results_is_no_formula(acme: Database, tmp_path: Path) -> None:
+    texts = ['=HYPERLINK("http://evil.example")', "+1", "-1", "@x", "plain", "a=b"]
+    path, out = tmp_path / "people.parquet", tmp_path / "out.csv"
+    pl.DataFrame({"id": texts, "job": ["nurse"] * len(texts)}).write_parquet(path)
+    job_id = _file(acme, path)
+    _run(acme, job_id)
+    with acme.tenant(ACME) as connection:
+        said = r'{"value": -1.5, "segment": "\t=1+1", "segment_name": "\r=1+1"}'
+        connection.execute(
+            text("UPDATE ml.prediction_results SET output = CAST(:said AS jsonb)"), {"said": said}
+        )
+    assert prediction_report.write(acme, ACME, job_id, out) == len(texts)
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [*(f"'{one}" for one in texts[:-2]), "plain", "a=b"]
+    told = {(row["value"], row["segment"], row["segment_name"]) for row in rows}
+    assert told == {("-1.5", "'\t=1+1", "'\r=1+1")}
 
 
 def test_a_removed_lead_takes_its_predictions_along(acme: Database, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ from warehouse import (
     model_monitoring,
     model_pages,
     models,
+    outcomes,
     predicting,
     prediction_items,
     prediction_jobs,
@@ -368,6 +369,8 @@ def test_functions_of_the_warehouse_answer_for_their_tenant(both: Database) -> N
         assert attribute_writes.written_after(connection, THEIRS) == {}
         assert len(score_quality.find_all(connection, MINE)) == 1
         assert score_quality.find_all(connection, THEIRS) == []
+        mine, theirs_too = (outcomes.known_until(connection, one, WHEN) for one in (MINE, THEIRS))
+        assert mine == WHEN > theirs_too
         assert model_monitoring.last_look(connection, MINE) is not None
         assert model_monitoring.last_look(connection, THEIRS) is None
         with pytest.raises(GalenaError, match="no model version"):
@@ -410,13 +413,13 @@ def test_bulk_reads_answer_for_their_tenant(both: Database) -> None:
         assert features.rows(reader, MINE, 1).height == 1
         assert features.rows(reader, THEIRS, 1).is_empty()
         now = WHEN + timedelta(days=31)
-        assert len(served_scores.newest(reader, MINE, days=60, now=now).outcome) == 1
-        assert len(served_scores.newest(reader, THEIRS, days=60, now=now).outcome) == 0
-        asked: dict[str, Any] = {"since": WHEN, "horizon_days": 1, "features": 0, "now": now}
+        assert len(served_scores.newest(reader, MINE, days=60, until=now).outcome) == 1
+        assert len(served_scores.newest(reader, THEIRS, days=60, until=now).outcome) == 0
+        asked: dict[str, Any] = {"since": WHEN, "horizon_days": 1, "features": 0, "until": now}
         assert len(served_scores.of_version(reader, MINE, 1, **asked).outcome) == 1
         assert len(served_scores.of_version(reader, THEIRS, 1, **asked).outcome) == 0
-        assert served_scores.of_week(reader, MINE, WHEN, now, now=now).height == 1
-        assert served_scores.of_week(reader, THEIRS, WHEN, now, now=now).is_empty()
+        assert served_scores.of_week(reader, MINE, WHEN, until=now).height == 1
+        assert served_scores.of_week(reader, THEIRS, WHEN, until=now).is_empty()
         assert len(served_scores.training_inputs(reader, THEIRS, 1, 1)) == 0
         known = crm.attributes_as_of(
             reader, THEIRS, snapshots.cast({"snapshot_at": pl.Datetime("us", "UTC")})

@@ -5,14 +5,17 @@ import hashlib
 import hmac
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import dagster as dg
 import pytest
+from sqlalchemy import text
 
 from resources.warehouse import Warehouse
 from sensors.webhook_deliveries import webhook_deliveries
@@ -23,14 +26,16 @@ from warehouse.events import Event
 
 ACME, BRIO = "acme", "brio"
 VARIABLE = "ACME_WEBHOOK_SECRET"
+ONE_OF_TWO = dg.SkipReason("Events of 2 tenants were due; 1 were taken.")
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
 
 
 @dataclass
 class Receiver:
-    """A web server: what it answers, and what it was sent."""
+    """A web server: what it answers after so many seconds, and what it was sent."""
 
     status: int = 200
+    seconds: float = 0.0
     location: str = ""
     port: int = 0
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -48,6 +53,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 named = {name.lower(): value for name, value in self.headers.items()}
                 receiver.got.append((named, body))
+                time.sleep(receiver.seconds)
                 self.send_response(receiver.status)
                 if receiver.location:
                     self.send_header("location", receiver.location)
@@ -95,7 +101,24 @@ def _record(database: Database, number: int = 1, tenant_id: str = ACME) -> None:
 
 
 def _deliver(database: Database, after: timedelta = timedelta(seconds=1)) -> int:
-    return webhooks.deliver_due(database, ACME, now=datetime.now(UTC) + after)
+    return webhooks.deliver_due(
+        database,
+        ACME,
+        now=lambda: datetime.now(UTC) + after,
+        until=datetime.max.replace(tzinfo=UTC),
+    )
+
+
+def _look(database: Database, cursor: str | None = None) -> dg.SensorResult:
+    """One look of the sensor."""
+    resources = {"warehouse": Warehouse(database_url=database.url)}
+    with (
+        dg.DagsterInstance.ephemeral() as instance,
+        dg.build_sensor_context(instance=instance, resources=resources, cursor=cursor) as context,
+    ):
+        result = webhook_deliveries(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
 
 
 def _events(database: Database) -> list[Event]:
@@ -237,6 +260,10 @@ def test_a_receiver_that_drips_does_not_hold_up_the_others(
         ("https://[64:ff9b::a00:1]/", "private address"),
         ("https://[fe80::1]/", "private address"),
         ("https://0.0.0.0/", "private address"),
+        ("https://a..b/x", "expected one such as https"),
+        ("https://.example.com/", "expected one such as https"),
+        (f"https://{'a' * 64}.example/", "expected one such as https"),
+        ("https://a\x01b.example/", "expected one such as https"),
     ],
 )
 def test_where_nothing_may_be_sent(acme: Database, url: str, words: str) -> None:
@@ -307,16 +334,158 @@ def test_the_sensor_sends_to_each_tenant_its_own(acme: Database, receiver: Recei
         _configure(acme, receiver.url, BRIO)
         _record(acme, 1)
         _record(acme, 2, BRIO)
-        resources = {"warehouse": Warehouse(database_url=acme.url)}
-        with (
-            dg.DagsterInstance.ephemeral() as instance,
-            dg.build_sensor_context(instance=instance, resources=resources) as context,
-        ):
-            result = webhook_deliveries(context)
-        assert isinstance(result, dg.SkipReason)
-        assert result.skip_message == "Events of 2 tenants were due; 1 were taken."
+        assert _look(acme).skip_reason == ONE_OF_TWO
     assert [json.loads(body)["data"]["job_id"] for _headers, body in receiver.got] == ["job 2"]
     assert [json.loads(body)["data"]["job_id"] for _headers, body in other.got] == ["job 1"]
+
+
+def test_a_host_that_no_resolver_takes_stops_no_other_tenant(
+    acme: Database, receiver: Receiver
+) -> None:
+    """Set before such a name was refused."""
+    _configure(acme, "https://example.com/x")
+    _configure(acme, receiver.url, BRIO)
+    with acme.tenant(ACME) as connection:
+        connection.execute(text("UPDATE ml.webhooks SET url = 'https://a..b/x'"))
+    _record(acme, 1)
+    _record(acme, 2, BRIO)
+    assert _look(acme).skip_reason == ONE_OF_TWO
+    (event,) = _events(acme)
+    assert event.attempts == 1
+    assert len(_alerts(acme)) == len(receiver.got) == 1
+
+
+def test_what_the_resolver_refuses_is_an_attempt(
+    acme: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    def refuse(*_arguments: object, **_options: object) -> None:
+        "a..b".encode("idna")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    _configure(acme, "https://example.com/x")
+    _record(acme)
+    assert _deliver(acme) == 0
+    assert _events(acme)[0].attempts == 1
+
+
+def test_whatever_goes_wrong_with_one_tenant_stops_no_other(
+    acme: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def post(url: str, headers: dict[str, str], body: bytes) -> None:
+        if "hidden" not in url:
+            raise RuntimeError("nobody thought of this")
+        webhook_delivery.post(url, headers, body)
+
+    monkeypatch.setattr(webhooks, "post", post)
+    _configure(acme, "https://example.com/x")
+    _configure(acme, receiver.url, BRIO)
+    _record(acme, 1)
+    _record(acme, 2, BRIO)
+    assert _look(acme).skip_reason == ONE_OF_TWO
+    assert _alerts(acme) == ["No event is sent: RuntimeError: nobody thought of this"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(6, [(1, 1), (2, 2), (3, 3), (3, 3)]), (31, [(1, 0), (1, 1), (2, 1), (2, 2)])],
+)
+def test_slow_receivers_take_turns(
+    acme: Database,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
+    expected: list[tuple[int, int]],
+) -> None:
+    """A clock by which each event takes so long: more than a tenant's share of a look, or all."""
+    start, other = datetime.now(UTC) + timedelta(seconds=1), Receiver()
+
+    def now() -> datetime:
+        return start + timedelta(seconds=seconds * (len(receiver.got) + len(other.got)))
+
+    monkeypatch.setattr("sensors.webhook_deliveries._now", now)
+    with other.listening():
+        _configure(acme, receiver.url)
+        _configure(acme, other.url, BRIO)
+        for number in range(3):
+            _record(acme, number)
+            _record(acme, number, BRIO)
+        turns, cursor = [], None
+        for _ in range(4):
+            cursor = _look(acme, cursor).cursor
+            turns.append((len(receiver.got), len(other.got)))
+    assert turns == expected
+
+
+def test_each_event_is_signed_at_its_own_time_and_none_is_begun_too_late(
+    acme: Database, receiver: Receiver
+) -> None:
+    """A clock by which each event takes a minute."""
+    start = datetime.now(UTC) + timedelta(seconds=1)
+    _configure(acme, receiver.url)
+    for number in range(4):
+        _record(acme, number)
+    taken = webhooks.deliver_due(
+        acme,
+        ACME,
+        now=lambda: start + timedelta(minutes=len(receiver.got)),
+        until=start + timedelta(minutes=2),
+    )
+    assert taken == 3
+    times = [int(headers["webhook-timestamp"]) for headers, _body in receiver.got]
+    assert times == [int(start.timestamp()) + 60 * minutes for minutes in range(3)]
+    assert [event.attempts for event in _events(acme)] == [1, 1, 1, 0]
+
+
+def test_addresses_that_answer_nothing_have_one_budget_together(
+    acme: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listener whose queue is full lets whoever connects wait."""
+    import socket
+
+    resolve, connect = socket.getaddrinfo, socket.create_connection
+    waited: list[float] = []
+
+    def many(host: str, *arguments: Any, **options: Any) -> list[Any]:
+        return resolve("127.0.0.1", *arguments, **options) * (30 if host == "localhost" else 1)
+
+    def patient(address: tuple[str, int], timeout: float) -> socket.socket:
+        waited.append(timeout)
+        return connect(address, timeout=timeout)
+
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=0) as listener,
+        connect(listener.getsockname()),
+    ):
+        monkeypatch.setattr(webhook_delivery, "_SECONDS", 0.3)
+        monkeypatch.setattr(socket, "getaddrinfo", many)
+        monkeypatch.setattr(socket, "create_connection", patient)
+        _configure(acme, f"http://localhost:{listener.getsockname()[1]}/")
+        _record(acme)
+        assert _deliver(acme) == 0
+    assert "localhost could not be reached" in str(_events(acme)[0].error)
+    assert len(waited) == 3
+    assert sum(waited) <= 0.3
+
+
+def test_an_answer_has_what_the_connection_left_of_the_budget(
+    acme: Database, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the share that its address had among three."""
+    import socket
+
+    resolve = socket.getaddrinfo
+
+    def three(_host: str, *arguments: Any, **options: Any) -> list[Any]:
+        return resolve("127.0.0.1", *arguments, **options) * 3
+
+    monkeypatch.setattr(webhook_delivery, "_SECONDS", 3.0)
+    monkeypatch.setattr(socket, "getaddrinfo", three)
+    receiver.seconds = 1.2
+    _configure(acme, f"http://localhost:{receiver.port}/")
+    _record(acme)
+    assert _deliver(acme) == 1
 
 
 def test_a_new_secret_is_one_that_signs(monkeypatch: pytest.MonkeyPatch) -> None:

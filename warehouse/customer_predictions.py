@@ -1,7 +1,7 @@
 """What the models of customers and deals that serve say, and what tenants lack for such models."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +11,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from warehouse import bulk
 from warehouse.schema import customer_predictions, model_lacks
+
+_ONE_AT_A_TIME = text(
+    "SELECT pg_advisory_xact_lock("
+    "hashtext('ml.customer_predictions ' || :name), hashtext(:tenant_id))"
+)
 
 
 @dataclass(frozen=True)
@@ -22,32 +27,41 @@ class Stamp:
     run_id: str
 
 
+@dataclass(frozen=True, eq=False)
+class Said:
+    """What a model says of some subjects, a row of each: subject_ids (text), outputs (as of
+    ml.kinds.predict) and inputs (list[f32], the features)."""
+
+    subject_ids: pl.Series
+    outputs: pl.DataFrame
+    inputs: pl.Series
+
+
+def lock(connection: Connection, tenant_id: str, name: str) -> None:
+    """Until the transaction ends, no other replaces the predictions of the tenant's model of this
+    name."""
+    key = {"tenant_id": tenant_id, "name": name}
+    connection.execute(_ONE_AT_A_TIME, key)
+
+
 def replace(
-    connection: Connection,
-    tenant_id: str,
-    name: str,
-    subject_ids: Sequence[str],
-    said: pl.DataFrame,
-    inputs: pl.Series,
-    stamp: Stamp,
+    connection: Connection, tenant_id: str, name: str, blocks: Iterable[Said], stamp: Stamp
 ) -> int:
     """Let these be the predictions of the tenant's model of this name, in place of all others; the
-    number of rows.
-
-    said: as ml.kinds.predict gives it, one row for each of subject_ids. inputs: list[f32], the
-    features.
-    """
+    number of rows. Each block is written before the next is asked for."""
     mine = (customer_predictions.c.tenant_id == tenant_id) & (customer_predictions.c.name == name)
     connection.execute(customer_predictions.delete().where(mine))
-    if said.is_empty():
-        return 0
-    output = said.drop("contributions")
+    return sum(_insert(connection, tenant_id, name, said, stamp) for said in blocks)
+
+
+def _insert(connection: Connection, tenant_id: str, name: str, said: Said, stamp: Stamp) -> int:
+    output = said.outputs.drop("contributions")
     frame = pl.DataFrame(
         {
-            "subject_id": list(subject_ids),
+            "subject_id": said.subject_ids,
             "output": [json.dumps(row, ensure_ascii=False) for row in output.to_dicts()],
-            "contributions": said["contributions"],
-            "inputs": inputs,
+            "contributions": said.outputs["contributions"],
+            "inputs": said.inputs,
         }
     ).with_columns(
         name=pl.lit(name),

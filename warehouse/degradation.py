@@ -18,12 +18,17 @@ def act(
     verdict: Verdict,
     moved: tuple[InputDrift, ...],
 ) -> tuple[Action, int | None]:
-    """Do once what the verdict says; what was done, and the version that serves again."""
+    """Do what the verdict says, once, but for a training that came to nothing; what was done now,
+    and the version that serves again."""
     serving = models.champion_version(connection, tenant_id)
     # Another serves since it was judged.
     stale = serving is None or serving[0] != champion.version
-    if verdict.action == "nothing" or stale or _acted(connection, tenant_id, champion):
+    if verdict.action == "nothing" or stale:
         return "nothing", None
+    last = _last_action(connection, tenant_id, champion)
+    # A retraining may become a rollback when the tenant allows it, or when more is known.
+    if last == verdict.action or last == "rollback":
+        return _try_again(connection, tenant_id, verdict.sentence), None
     details = {"name": champion.name, "version": champion.version, "why": verdict.sentence}
     audit.note(connection, tenant_id, "model.degraded", details, actor=ACTOR)
     restored = None
@@ -40,17 +45,34 @@ def act(
     return ("retraining" if restored is None else "rollback"), restored
 
 
-def _acted(connection: Connection, tenant_id: str, champion: ModelVersion) -> bool:
-    """Whether something was done about this version since it serves."""
-    last = connection.scalar(
+def _last_action(connection: Connection, tenant_id: str, champion: ModelVersion) -> Action | None:
+    """What was last done about this version since it serves."""
+    found: Action | None = connection.scalar(
         text(
-            "SELECT max(looked_at) FROM ml.model_looks WHERE tenant_id = :tenant_id"
+            "SELECT action FROM ml.model_looks WHERE tenant_id = :tenant_id"
             " AND version = :version AND action <> 'nothing'"
+            " AND looked_at >= coalesce(CAST(:since AS timestamptz), '-infinity')"
+            " ORDER BY looked_at DESC LIMIT 1"
         ),
-        {"tenant_id": tenant_id, "version": champion.version},
+        {"tenant_id": tenant_id, "version": champion.version, "since": champion.deployed_at},
     )
-    since = champion.deployed_at
-    return last is not None and (since is None or last >= since)
+    return found
+
+
+def _try_again(connection: Connection, tenant_id: str, why: str) -> Action:
+    """Ask for another training where the newest made no version. One that a person cancelled or
+    deleted is not asked for again."""
+    jobs = training_jobs.find_all(connection, tenant_id)
+    last = next((job for job in jobs if job.model_name == LEAD_MODEL), None)
+    came_to_nothing = (
+        last is not None
+        and last.status not in training_jobs.OPEN
+        and last.model_version is None
+        and last.cancel_asked_at is None
+    )
+    if came_to_nothing:
+        _ask_for_training(connection, tenant_id, why)
+    return "retraining" if came_to_nothing else "nothing"
 
 
 def _ask_for_training(connection: Connection, tenant_id: str, why: str) -> None:

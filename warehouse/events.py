@@ -59,13 +59,12 @@ def due(connection: Connection, tenant_id: str, *, now: datetime, limit: int) ->
 
 
 def tenants_with_due(database: Database, *, now: datetime) -> list[str]:
-    """The tenants that have such events, those first whose events wait longest."""
+    """The tenants that have such events, by id."""
     with database.operator() as connection:
         found = connection.scalars(
             text(
-                "SELECT e.tenant_id FROM ml.events e JOIN crm.tenants t USING (tenant_id)"
-                " WHERE e.due_at <= :now AND t.status <> 'removing'"
-                " GROUP BY e.tenant_id ORDER BY min(e.due_at), e.tenant_id"
+                "SELECT DISTINCT e.tenant_id FROM ml.events e JOIN crm.tenants t USING (tenant_id)"
+                " WHERE e.due_at <= :now AND t.status <> 'removing' ORDER BY e.tenant_id"
             ),
             {"now": now},
         )

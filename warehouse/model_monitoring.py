@@ -6,7 +6,6 @@ from datetime import datetime
 from sqlalchemy import Connection, select, text
 
 from ml import drift, monitoring, scoring
-from ml.algorithm import Floats
 from ml.drift import InputDrift, OutcomeDrift
 from ml.model import Model
 from ml.monitoring import Action, Verdict
@@ -17,6 +16,7 @@ from warehouse import (
     deployment,
     features,
     models,
+    outcomes,
     score_quality,
     served_scores,
     training_settings,
@@ -27,7 +27,7 @@ from warehouse.models import ModelVersion
 from warehouse.schema import input_drift, model_looks
 from warehouse.score_history import document
 from warehouse.score_quality import Week
-from warehouse.served_scores import Served
+from warehouse.served_scores import Said
 
 # One process looks at a time.
 LOCK = "watch of models"
@@ -100,7 +100,7 @@ def last_look(connection: Connection, tenant_id: str) -> LastLook | None:
 def look(database: Database, tenant_id: str, *, now: datetime) -> Look | None:
     """Measure the tenant's matured scores, judge the champion, and do what follows: alerts, a
     rollback, a training that is asked for, each with its entry in the audit log. None of a tenant
-    whom nothing serves."""
+    whom nothing serves: due() names none, for who was scored once has a champion for good."""
     with database.tenant(tenant_id) as connection:
         champion = models.champion(connection, tenant_id)
         if champion is None:
@@ -109,7 +109,8 @@ def look(database: Database, tenant_id: str, *, now: datetime) -> Look | None:
         model = document(connection, tenant_id, champion.version)
         former = deployment.previous(connection, tenant_id)
         before = None if former is None else _readable(connection, tenant_id, former)
-    weeks = score_quality.measure(database, tenant_id, now=now)
+        until = outcomes.known_until(connection, tenant_id, now)
+    weeks = score_quality.measure(database, tenant_id, until=until, now=now)
     with database.reader(tenant_id) as reader:
         served = served_scores.of_version(
             reader,
@@ -117,19 +118,20 @@ def look(database: Database, tenant_id: str, *, now: datetime) -> Look | None:
             champion.version,
             since=champion.deployed_at or champion.trained_at,
             horizon_days=model.horizon_days,
-            features=len(model.spec.features) if before else 0,
-            now=now,
+            features=len(model.spec.features),
+            until=until,
+            rival=None if before is None else _as_said_by(before, model.spec),
         )
         verdict = monitoring.judge(
             served.outcome,
             served.probability,
             base_rate=served_scores.base_rate(reader, tenant_id, champion.version),
             promised=_promised(champion),
-            predecessor=None if before is None else _as_said_by(before, served, model.spec),
+            predecessor=served.rival,
             has_predecessor=before is not None,
             settings=settings,
         )
-        newest = served_scores.newest(reader, tenant_id, days=DRIFT_DAYS, now=now)
+        newest = served_scores.newest(reader, tenant_id, days=DRIFT_DAYS, until=until)
         moved = _inputs(database, reader, tenant_id, champion, model)
     drifted = drift.outcomes(newest.outcome, newest.probability)
     with database.tenant(tenant_id) as connection:
@@ -159,12 +161,12 @@ def _promised(champion: ModelVersion) -> float | None:
     return found
 
 
-def _as_said_by(model: Model, served: Served, spec: FeatureSpec) -> Floats | None:
-    """The probabilities of these inputs by a model that takes nothing but what spec has; None of
-    another. A category that spec lumps with others is one of the others."""
+def _as_said_by(model: Model, spec: FeatureSpec) -> Said | None:
+    """How to ask the model for the probabilities of inputs of spec, where it takes nothing but what
+    spec has; None of another. A category that spec lumps with others is one of the others."""
     if not {one.name for one in model.spec.features} <= {one.name for one in spec.features}:
         return None
-    return scoring.score(model, translate(served.inputs, spec, model.spec)).probability
+    return lambda inputs: scoring.score(model, translate(inputs, spec, model.spec)).probability
 
 
 def _inputs(
@@ -184,13 +186,13 @@ def _inputs(
         reader, tenant_id, champion.feature_set, len(spec.features)
     )
     trained = translate(rows, spec, model.spec)
-    newest = served_scores.newest_inputs(reader, tenant_id, model.spec, champion.version)
+    newest, said = served_scores.newest_inputs(reader, tenant_id, model.spec, champion.version)
     return drift.inputs(
         model.spec,
         trained,
-        newest.inputs,
+        newest,
         trained_score=scoring.score(model, trained).probability,
-        newest_score=newest.probability,
+        newest_score=said,
     )
 
 

@@ -64,7 +64,8 @@ def find(connection: Connection, tenant_id: str, version: int) -> str:
     if row is None:
         raise GalenaError(
             f"Model version {version} of tenant {tenant_id!r} has no page: it was trained before"
-            f" there were any; `galena model show {tenant_id} {version}` has its figures."
+            " there were any, or making it failed, of which there is an alert;"
+            f" `galena model show {tenant_id} {version}` has its figures."
         )
     if hashlib.sha256(row.html.encode()).hexdigest() != row.sha256:
         raise GalenaError(

@@ -8,13 +8,13 @@ from sqlalchemy.dialects.postgresql import insert
 
 from ml import monitoring
 from ml.monitoring import Quality
-from warehouse import served_scores
+from warehouse import served_scores, tenants
 from warehouse.database import Database
 from warehouse.schema import score_quality
 
 # A CRM may learn of a conversion late: so many weeks before the newest are measured once more.
 _AGAIN = 2
-# Of a tenant that was never measured.
+# Of a tenant that was never measured, before those whose scores have not matured.
 _FIRST_WEEKS = 26
 # Weeks read at a time, which bounds the memory.
 _ONE = timedelta(weeks=1)
@@ -29,23 +29,24 @@ class Week:
     quality: Quality
 
 
-def measure(database: Database, tenant_id: str, *, now: datetime) -> list[Week]:
-    """Measure the weeks in which scores have matured by now and were not measured whole; store and
-    return them, oldest first."""
+def measure(database: Database, tenant_id: str, *, until: datetime, now: datetime) -> list[Week]:
+    """Measure the weeks in which scores have matured and were not measured whole; store and return
+    them, oldest first. until: outcomes are known so far (warehouse.outcomes)."""
     with database.tenant(tenant_id) as connection:
         newest = connection.scalar(
             select(func.max(score_quality.c.week_start)).where(
                 score_quality.c.tenant_id == tenant_id
             )
         )
-    monday = (now - timedelta(weeks=_FIRST_WEEKS)).date()
-    begin = monday - timedelta(days=monday.weekday())
+        matured = until - timedelta(days=tenants.find(connection).horizon_days)
+    first = (matured - _FIRST_WEEKS * _ONE).date()
+    begin = first - timedelta(days=first.weekday())
     if newest is not None:
-        begin = newest - timedelta(weeks=_AGAIN)
+        begin = newest - _AGAIN * _ONE
     found: list[Week] = []
     with database.reader(tenant_id) as reader:
-        while (since := datetime(begin.year, begin.month, begin.day, tzinfo=UTC)) < now:
-            rows = served_scores.of_week(reader, tenant_id, since, since + _ONE, now=now)
+        while (monday := datetime(begin.year, begin.month, begin.day, tzinfo=UTC)) <= until:
+            rows = served_scores.of_week(reader, tenant_id, monday, until=until)
             for (version, base_rate), part in rows.group_by("version", "base_rate"):
                 figures = monitoring.quality(
                     part["outcome"].to_numpy(), part["probability"].to_numpy(), base_rate

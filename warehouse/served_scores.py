@@ -1,11 +1,13 @@
 """Scores that were served, beside what happened to their leads once their horizon had ended.
 
-A score counts when its horizon has ended, also where its lead converted long before: early news is
-of conversions alone.
+A score counts when its horizon has ended by the time up to which outcomes are known
+(warehouse.outcomes), also where its lead converted long before: early news is of conversions alone.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 import numpy as np
 import polars as pl
@@ -15,42 +17,50 @@ from ml.spec import FeatureSpec
 from warehouse.database import BulkReader, literal
 from warehouse.errors import GalenaError
 
+# The probabilities (n,) that a model gives inputs (n, features).
+Said: TypeAlias = Callable[[Matrix], Floats]
+
 # Of rows whose distribution is compared, so many say it.
 _SAMPLE = 20_000
+# Leads read at a time. 300,000 with 60 inputs each took 228 MB at once, and take 113 so.
+_BLOCK = 20_000
 
 
 @dataclass(frozen=True)
 class Served:
     """Scores in the order in which they were served; outcome, probability: (n,).
 
-    inputs: float32 (n, features), or (n, 0) where they were not asked for.
+    rival: (n,), what another model says of the same inputs; None where it was not asked.
     """
 
     outcome: Bools
     probability: Floats
-    inputs: Matrix
+    rival: Floats | None = None
 
 
-def newest(reader: BulkReader, tenant_id: str, *, days: int, now: datetime) -> Served:
-    """Of the scores whose horizon has ended by now and in the last `days`, the first of each lead,
-    whichever model made it: with a month's horizon, one that is trained every month is replaced
-    before any of its own has matured."""
+def newest(reader: BulkReader, tenant_id: str, *, days: int, until: datetime) -> Served:
+    """Of the scores whose horizon has ended by a time and in the `days` before it, those that are
+    the first that their lead ever had, whichever model made them: with a month's horizon, one that
+    is trained every month is replaced before any of its own has matured.
+
+    The first in these days would be another score at each look.
+    """
     horizon = (
         f"(SELECT make_interval(days => horizon_days) FROM crm.tenants"
         f" WHERE tenant_id = {literal(tenant_id)})"
     )
-    return _served(
-        reader.frame(
-            _FIRST.format(
-                tenant=literal(tenant_id),
-                horizon=horizon,
-                now=literal(now),
-                where=f"s.calculated_at > {literal(now)} - {horizon} - interval '{days} days'",
-                inputs="",
-            )
-        ),
-        0,
+    frame = reader.frame(
+        _FIRST.format(
+            tenant=literal(tenant_id),
+            horizon=horizon,
+            until=literal(until),
+            where=f"s.calculated_at > {literal(until)} - {horizon} - interval '{int(days)} days'",
+            inputs="",
+        )
+        + _EVER.format(tenant=literal(tenant_id))
+        + _IN_ORDER
     )
+    return Served(frame["outcome"].to_numpy(), frame["probability"].to_numpy())
 
 
 def of_version(
@@ -61,22 +71,50 @@ def of_version(
     since: datetime,
     horizon_days: int,
     features: int,
-    now: datetime,
+    until: datetime,
+    rival: Said | None = None,
 ) -> Served:
-    """Of this version's scores since a time whose horizon has ended by now, the first of each lead;
-    their inputs where features is not 0."""
-    return _served(
-        reader.frame(
-            _FIRST.format(
-                tenant=literal(tenant_id),
-                horizon=f"interval '{int(horizon_days)} days'",
-                now=literal(now),
-                where=f"s.model_version = {int(version)} AND s.calculated_at >= {literal(since)}",
-                inputs=", s.inputs" if features else "",
-            )
-        ),
-        features,
+    """Of this version's scores since a time whose horizon has ended by another, the first of each
+    lead; features: of the version, whose inputs are given to a rival."""
+    query = _FIRST.format(
+        tenant=literal(tenant_id),
+        horizon=f"interval '{int(horizon_days)} days'",
+        until=literal(until),
+        where=f"s.model_version = {int(version)} AND s.calculated_at >= {literal(since)}{{block}}",
+        inputs=", s.inputs" if rival else "",
     )
+    if rival is None:
+        frame = reader.frame(query.format(block="") + _IN_ORDER)
+        return Served(frame["outcome"].to_numpy(), frame["probability"].to_numpy())
+    parts = [
+        block.select(
+            "calculated_at",
+            "outcome",
+            "probability",
+            pl.Series("rival", rival(_matrix(block["inputs"], features))),
+        )
+        for block in _blocks(reader, query)
+    ]
+    if not parts:
+        return Served(np.zeros(0, dtype=np.bool_), np.zeros(0), np.zeros(0))
+    # By lead_id they stand in order already.
+    frame = pl.concat(parts).sort("calculated_at", maintain_order=True)
+    return Served(*(frame[name].to_numpy() for name in ("outcome", "probability", "rival")))
+
+
+def _blocks(reader: BulkReader, query: str) -> Iterator[pl.DataFrame]:
+    """What the query finds, by ranges of lead_id that are found beforehand (as
+    crm.open_leads)."""
+    ends = reader.frame(
+        "SELECT max(lead_id) AS upto FROM (SELECT lead_id, row_number() OVER (ORDER BY lead_id)"
+        f" AS number FROM ({query.format(block='')}) found) numbered"
+        f" GROUP BY (number - 1) / {_BLOCK} ORDER BY 1"
+    )["upto"]
+    last = ""
+    for upto in ends:
+        within = f" AND s.lead_id > {literal(last)} AND s.lead_id <= {literal(upto)}"
+        yield reader.frame(query.format(block=within) + " ORDER BY h.lead_id")
+        last = upto
 
 
 # The outcome of a lead's first score does not change as more mature, so that asked again the answer
@@ -85,17 +123,23 @@ _FIRST = (
     "SELECT h.*, coalesce(l.converted_at <= h.calculated_at + {horizon}, false) AS outcome FROM"
     " (SELECT DISTINCT ON (s.lead_id) s.lead_id, s.calculated_at, s.probability{inputs}"
     "  FROM ml.lead_score_history s WHERE s.tenant_id = {tenant} AND {where}"
-    "  AND s.calculated_at <= {now} - {horizon} ORDER BY s.lead_id, s.calculated_at) h"
+    "  AND s.calculated_at <= {until} - {horizon} ORDER BY s.lead_id, s.calculated_at) h"
     " JOIN crm.leads l ON l.tenant_id = {tenant} AND l.lead_id = h.lead_id"
-    " ORDER BY h.calculated_at, h.lead_id"
 )
+# One look into the index for each lead: the history is many times as long as the list of leads.
+_EVER = (
+    " WHERE h.calculated_at = (SELECT p.calculated_at FROM ml.lead_score_history p"
+    " WHERE p.tenant_id = {tenant} AND p.lead_id = h.lead_id ORDER BY p.calculated_at LIMIT 1)"
+)
+_IN_ORDER = " ORDER BY h.calculated_at, h.lead_id"
 
 
 def of_week(
-    reader: BulkReader, tenant_id: str, since: datetime, until: datetime, *, now: datetime
+    reader: BulkReader, tenant_id: str, monday: datetime, *, until: datetime
 ) -> pl.DataFrame:
-    """Of the scores between two times whose horizon has ended by now, the first of each lead and
-    version: version, probability, outcome, and the base rate known when the version was trained."""
+    """Of the scores of the week from a time on whose horizon has ended by another, the first of
+    each lead and version: version, probability, outcome, and the base rate known when the version
+    was trained."""
     mine = literal(tenant_id)
     return reader.frame(
         "SELECT h.version, h.probability, h.base_rate,"
@@ -106,9 +150,9 @@ def of_week(
         "  JOIN ml.models m ON m.tenant_id = s.tenant_id AND m.version = s.model_version"
         "  LEFT JOIN ml.feature_sets f"
         "   ON f.tenant_id = m.tenant_id AND f.feature_set = m.feature_set"
-        f" WHERE s.tenant_id = {mine} AND s.calculated_at >= {literal(since)}"
-        f"  AND s.calculated_at < {literal(until)}"
-        f"  AND s.calculated_at <= {literal(now)} - make_interval(days => m.horizon_days)"
+        f" WHERE s.tenant_id = {mine} AND s.calculated_at >= {literal(monday)}"
+        f"  AND s.calculated_at < {literal(monday)} + interval '7 days'"
+        f"  AND s.calculated_at <= {literal(until)} - make_interval(days => m.horizon_days)"
         "  ORDER BY s.model_version, s.lead_id, s.calculated_at) h"
         f" JOIN crm.leads l ON l.tenant_id = {mine} AND l.lead_id = h.lead_id"
         " ORDER BY h.version"
@@ -132,18 +176,19 @@ def base_rate(reader: BulkReader, tenant_id: str, version: int) -> float:
     return found
 
 
-def newest_inputs(reader: BulkReader, tenant_id: str, spec: FeatureSpec, version: int) -> Served:
-    """The open leads' present scores by this version, some 20,000 of them; no outcome is known."""
+def newest_inputs(
+    reader: BulkReader, tenant_id: str, spec: FeatureSpec, version: int
+) -> tuple[Matrix, Floats]:
+    """Of the open leads' present scores by this version, some 20,000 of them: the inputs
+    (n, features) and the probabilities (n,)."""
     rows = (
         "FROM ml.lead_scores l JOIN ml.lead_score_history h USING (tenant_id, lead_id,"
         f" calculated_at) WHERE l.tenant_id = {literal(tenant_id)}"
         f" AND h.model_version = {int(version)}"
     )
     count: int = reader.frame(f"SELECT count(*) {rows}").item()
-    frame = reader.frame(
-        f"SELECT h.probability, h.inputs, false AS outcome {rows} AND {_one_in(count)}"
-    )
-    return _served(frame, len(spec.features))
+    frame = reader.frame(f"SELECT h.probability, h.inputs {rows} AND {_one_in(count)}")
+    return _matrix(frame["inputs"], len(spec.features)), frame["probability"].to_numpy()
 
 
 def training_inputs(reader: BulkReader, tenant_id: str, feature_set: int, features: int) -> Matrix:
@@ -159,13 +204,6 @@ def training_inputs(reader: BulkReader, tenant_id: str, feature_set: int, featur
 
 def _one_in(count: int) -> str:
     return f"hashtext(lead_id) % {max(1, round(count / _SAMPLE))} = 0"
-
-
-def _served(frame: pl.DataFrame, features: int) -> Served:
-    inputs = frame["inputs"] if features else pl.Series([], dtype=pl.List(pl.Float32))
-    return Served(
-        frame["outcome"].to_numpy(), frame["probability"].to_numpy(), _matrix(inputs, features)
-    )
 
 
 def _matrix(rows: pl.Series, features: int) -> Matrix:

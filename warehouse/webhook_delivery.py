@@ -5,15 +5,17 @@ import ipaddress
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
 
 from warehouse.errors import GalenaError
 
-# For all of it, from the connection to the end of the answer's headers: a receiver that drips would
-# hold up every other tenant's.
+# For all of it, from the look-up of the name to the end of the answer's headers: a receiver that
+# drips, or has many addresses that answer nothing, would hold up every other tenant's.
 _SECONDS = 10.0
+_MOST_ADDRESSES = 3
 _GONE = 410
 # Whose addresses stand for IPv4 addresses behind a gateway, private ones too (RFC 6052, 3056).
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("2002::/16"))
@@ -44,10 +46,12 @@ def post(url: str, headers: Mapping[str, str], body: bytes) -> None:
     """
     parts = _parts(url)
     host, port = str(parts.hostname), parts.port or _port(parts)
+    deadline = time.monotonic() + _SECONDS
     try:
-        with _connected(_addresses(host, port), port) as plain:
-            status = _answer(parts, host, plain, headers, body)
-    except (OSError, http.client.HTTPException) as error:
+        with _connected(_addresses(host, port), port, deadline) as plain:
+            status = _answer(parts, host, plain, headers, body, deadline)
+    # ValueError: of a name that is none to the resolver, or to TLS.
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise DeliveryError(f"{host} could not be reached: {reason}") from None
     if not 200 <= status < 300:
@@ -61,7 +65,10 @@ def _answer(
     plain: socket.socket,
     headers: Mapping[str, str],
     body: bytes,
+    deadline: float,
 ) -> int:
+    left = _left(deadline)
+    plain.settimeout(left)
     # TLS takes the socket over; this is the same connection by another handle.
     handle = plain.dup()
 
@@ -69,7 +76,7 @@ def _answer(
         with suppress(OSError):
             handle.shutdown(socket.SHUT_RDWR)
 
-    patience = threading.Timer(_SECONDS, give_up)
+    patience = threading.Timer(left, give_up)
     patience.daemon = True
     patience.start()
     connection = http.client.HTTPConnection(host, parts.port or _port(parts))
@@ -86,21 +93,34 @@ def _answer(
         handle.close()
 
 
-def _connected(addresses: Sequence[str], port: int) -> socket.socket:
-    """A connection to the first that takes one."""
-    for address in addresses[:-1]:
+def _connected(addresses: Sequence[str], port: int, deadline: float) -> socket.socket:
+    """A connection to the first of three that takes one; each has its share of what is left."""
+    *others, last = addresses[:_MOST_ADDRESSES]
+    for position, address in enumerate(others):
+        share = _left(deadline) / (len(others) + 1 - position)
         with suppress(OSError):
-            return socket.create_connection((address, port), timeout=_SECONDS)
-    return socket.create_connection((addresses[-1], port), timeout=_SECONDS)
+            return socket.create_connection((address, port), timeout=share)
+    return socket.create_connection((last, port), timeout=_left(deadline))
+
+
+def _left(deadline: float) -> float:
+    """Seconds until then. Raises TimeoutError when there are none."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
 
 
 def _parts(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
+        # As the resolver does, to which an empty label, or one of 64 letters, is none.
+        (host or "").encode("idna")
     except ValueError:
         host, parts = None, urlsplit("")
-    if parts.scheme not in ("http", "https") or not host or not url.isascii() or " " in url:
+    readable = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not host or not readable:
         raise GalenaError("The webhook's URL is none; expected one such as https://example.com/in.")
     if parts.username is not None or parts.fragment:
         raise GalenaError(

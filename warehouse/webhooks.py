@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -119,25 +120,32 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-def deliver_due(database: Database, tenant_id: str, *, now: datetime) -> int:
+def deliver_due(
+    database: Database, tenant_id: str, *, now: Callable[[], datetime], until: datetime
+) -> int:
     """Send the tenant's webhook the events that are due, until one fails; return how many it took.
 
-    No transaction is open meanwhile: what was taken and could not be noted is sent again.
+    now: the clock, for each attempt is signed and noted at its own time: a receiver refuses what
+    was signed minutes ago. until: none is begun after it, however many wait. No transaction is open
+    meanwhile: what was taken and could not be noted is sent again.
     """
     with database.tenant(tenant_id) as connection:
         webhook = find(connection, tenant_id)
-        waiting = events.due(connection, tenant_id, now=now, limit=_AT_A_TIME)
+        waiting = events.due(connection, tenant_id, now=now(), limit=_AT_A_TIME)
     taken = 0
     for event in waiting:
+        begun = now()
+        if begun > until:
+            break
         try:
             if webhook is None:
                 raise DeliveryError("the tenant has no webhook any more", final=True)
-            _send(webhook, event, now)
+            _send(webhook, event, begun)
         except (GalenaError, DeliveryError) as error:
-            _failed(database, tenant_id, event, error, now)
+            _failed(database, tenant_id, event, error, now())
             return taken
         with database.tenant(tenant_id) as connection:
-            events.delivered(connection, tenant_id, event.event_id, now=now)
+            events.delivered(connection, tenant_id, event.event_id, now=now())
             alerts.resolve(connection, tenant_id, ALERT, [""])
         taken += 1
     return taken
