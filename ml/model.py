@@ -1,5 +1,6 @@
 """The document that serves: features, predictor, what its confidence rests on; JSON, no pickle."""
 
+import gc
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -176,12 +177,23 @@ def dumps(model: Document) -> bytes:
 
 def loads(data: bytes) -> Model:
     """The model of its bytes; raises ValueError for bytes that dumps did not make."""
-    # orjson: a rescoring run loads every changed tenant's model, and the json module takes five
-    # times as long.
     try:
-        document = orjson.loads(data)
+        document = _parsed(data)
     except ValueError as error:
         raise ValueError(f"model document: not JSON in UTF-8 ({error})") from error
     if not isinstance(document, dict):
         raise ValueError(f"model document: a JSON {type(document).__name__}, expected an object")
     return Model.from_json(document)
+
+
+def _parsed(data: bytes) -> Any:
+    """A rescoring run parses every changed tenant's model: by orjson, for the json module takes
+    five times as long, and without the collector, which would look through the document's lists
+    again and again for cycles that JSON cannot have: 26 ms of 500 kB with it, 6 without."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return orjson.loads(data)
+    finally:
+        if collecting:
+            gc.enable()
