@@ -12,8 +12,7 @@ Galena = Callable[..., Result]
 
 
 def invoke(*arguments: str) -> Result:
-    # A dumb terminal has 80 columns, whatever it says.
-    return CliRunner(env={"COLUMNS": "200", "TERM": "xterm"}).invoke(app, arguments)
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, arguments)
 
 
 def refused(result: Result, words: str) -> None:

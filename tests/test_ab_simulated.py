@@ -79,6 +79,10 @@ def test_the_test_decides_for_the_model_that_is_known_to_be_better(
     score_open_leads(database, "cielo", Champions(), "run")
     with database.tenant("cielo") as connection:
         crm.upsert(connection, "cielo", "leads", simulated.converting)
+        # Outcomes are known as far as the newest one: somebody is lost after the last horizon.
+        lost = simulated.leads.filter(pl.col("closed_at").is_not_null()).head(1)
+        closed = lost.with_columns(closed_at=pl.lit(BEGAN + HORIZON + timedelta(minutes=59)))
+        crm.upsert(connection, "cielo", "leads", closed)
     assert ab_tests.judge_all(database, now=BEGAN + HORIZON - timedelta(hours=1)) == 0
     assert ab_tests.judge_all(database, now=BEGAN + HORIZON + timedelta(hours=1)) == 1
     with database.tenant("cielo") as connection:
