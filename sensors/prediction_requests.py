@@ -35,7 +35,8 @@ _PRIORITY = {"dagster/priority": "5"}
 
 @sensor(
     job=predict_batch,
-    minimum_interval_seconds=2,
+    # A batch can wait a little; each tick takes CPU from what rescores.
+    minimum_interval_seconds=10,
     default_status=DefaultSensorStatus.RUNNING,
 )
 def prediction_requests(

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _BUDGET, _SHARE = timedelta(seconds=30), timedelta(seconds=5)
 
 
-@sensor(minimum_interval_seconds=2, default_status=DefaultSensorStatus.RUNNING)
+# Each tick of a sensor costs the two cores that rescore some CPU: what can wait ticks seldom.
+@sensor(minimum_interval_seconds=15, default_status=DefaultSensorStatus.RUNNING)
 def webhook_deliveries(context: SensorEvaluationContext, warehouse: Warehouse) -> SensorResult:
     """Sends what is due, of one tenant after the other, and of each until one is not taken.
 
