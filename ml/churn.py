@@ -69,7 +69,7 @@ def history(
             "label",
             "label_known_at",
         )
-        .pipe(known_before, versions.rename({"customer_id": "lead_id"}))
+        .pipe(labels.known_before, versions.rename({"customer_id": "lead_id"}))
     )
     acts = interactions.rename({"customer_id": "lead_id"})
     spec = spec_of(known.tail(_ROWS_FOR_TYPES), acts)
@@ -87,22 +87,3 @@ def spec_of(rows: pl.DataFrame, interactions: pl.DataFrame) -> FeatureSpec:
     """The features of customers. rows: with attributes (JSON text). interactions: with kind."""
     kinds = interactions["kind"].value_counts(sort=True)["kind"].to_list()
     return replace(features.infer(rows.select("attributes"), kinds), subject="customer")
-
-
-def known_before(rows: pl.DataFrame, versions: pl.DataFrame) -> pl.DataFrame:
-    """The rows (lead_id, as_of, ...) in order of as_of, with the attributes that were known
-    strictly before it; '{}' where nothing was. versions: lead_id, known_at, attributes."""
-    return (
-        rows.sort("as_of")
-        .join_asof(
-            versions.sort("known_at"),
-            left_on="as_of",
-            right_on="known_at",
-            by="lead_id",
-            strategy="backward",
-            allow_exact_matches=False,
-            check_sortedness=False,
-        )
-        .with_columns(pl.col("attributes").fill_null("{}"))
-        .drop("known_at")
-    )

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
-import orjson
 import polars as pl
 
 from ml import scoring
 from ml.algorithm import Matrix
 from ml.deal_value import FORMAT as DEAL_VALUE
 from ml.deal_value import DealValue
-from ml.model import Model, loads
+from ml.model import Model, loads, parsed
 from ml.segments import FORMAT as SEGMENTS
 from ml.segments import Segments
 from ml.spec import Subject
@@ -112,11 +111,8 @@ def _read_of(subject: Subject) -> Callable[[bytes], Model]:
 
 
 def _read(expected: str, of_json: Callable[[Mapping[str, Any]], AnyModel], data: bytes) -> AnyModel:
-    try:
-        document = orjson.loads(data)
-    except ValueError as error:
-        raise ValueError(f"model document: not JSON in UTF-8 ({error})") from error
-    found = document.get("format") if isinstance(document, dict) else document
+    document = parsed(data)
+    found = document.get("format")
     if found != expected:
         raise ValueError(
             f"model document: format is {str(found)[:40]!r}, expected {expected!r}: train the model"

@@ -61,6 +61,26 @@ def snapshots(
     )
 
 
+def known_before(rows: pl.DataFrame, versions: pl.DataFrame, at: str = "as_of") -> pl.DataFrame:
+    """The rows (lead_id, at, ...) in order of at, with the attributes that were known strictly
+    before it; '{}' where nothing was. at: a column of times. versions: lead_id, known_at,
+    attributes (JSON text)."""
+    return (
+        rows.sort(at)
+        .join_asof(
+            versions.sort("known_at"),
+            left_on=at,
+            right_on="known_at",
+            by="lead_id",
+            strategy="backward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+        .with_columns(pl.col("attributes").fill_null("{}"))
+        .drop("known_at")
+    )
+
+
 def _moments(
     lead_id: pl.Series, created: NDArray[np.int64], last: int, every_days: int, per_lead: int
 ) -> NDArray[np.int64]:

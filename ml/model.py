@@ -177,23 +177,25 @@ def dumps(model: Document) -> bytes:
 
 def loads(data: bytes) -> Model:
     """The model of its bytes; raises ValueError for bytes that dumps did not make."""
-    try:
-        document = _parsed(data)
-    except ValueError as error:
-        raise ValueError(f"model document: not JSON in UTF-8 ({error})") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"model document: a JSON {type(document).__name__}, expected an object")
-    return Model.from_json(document)
+    return Model.from_json(parsed(data))
 
 
-def _parsed(data: bytes) -> Any:
-    """A rescoring run parses every changed tenant's model: by orjson, for the json module takes
-    five times as long, and without the collector, which would look through the document's lists
-    again and again for cycles that JSON cannot have: 26 ms of 500 kB with it, 6 without."""
+def parsed(data: bytes) -> dict[str, Any]:
+    """The document of its bytes; raises ValueError for what is no JSON object.
+
+    A rescoring run parses every changed tenant's model: by orjson, for the json module takes five
+    times as long, and without the collector, which would look through the document's lists again
+    and again for cycles that JSON cannot have: 26 ms of 500 kB with it, 6 without.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return orjson.loads(data)
+        document = orjson.loads(data)
+    except ValueError as error:
+        raise ValueError(f"model document: not JSON in UTF-8 ({error})") from error
     finally:
         if collecting:
             gc.enable()
+    if not isinstance(document, dict):
+        raise ValueError(f"model document: a JSON {type(document).__name__}, expected an object")
+    return document

@@ -44,23 +44,21 @@ def prediction_requests(
 ) -> SensorResult | SkipReason:
     """Starts the oldest open job of each tenant that has no run under way."""
     from warehouse import prediction_jobs
+    from warehouse.open_jobs import oldest_of_each
 
     if not prediction_jobs.open_jobs(warehouse.database):
         return SkipReason("No batch of predictions is under way or queued.")
     settle(context.instance, warehouse.database)
     known = set(context.instance.get_dynamic_partitions("tenants"))
-    busy: set[str] = set()
+    first = oldest_of_each(prediction_jobs.open_jobs(warehouse.database))
     runs: list[RunRequest] = []
-    for job in prediction_jobs.open_jobs(warehouse.database):
-        if job.tenant_id in busy:
-            continue
-        busy.add(job.tenant_id)
+    for job in first:
         run = run_of(context.instance, prediction_jobs.RUN_TAG, job.job_id, job.run_id)
         # A tenant without its partition is too new; the sensor `tenants` adds it.
         if (run is None or run.is_finished) and job.tenant_id in known:
             runs.append(_request(context.instance, job))
     if not runs:
-        return SkipReason(f"Batches of {len(busy)} tenants are under way, and none can start.")
+        return SkipReason(f"Batches of {len(first)} tenants are under way, and none can start.")
     return SensorResult(run_requests=runs)
 
 

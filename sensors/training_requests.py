@@ -52,17 +52,15 @@ def training_requests(
 ) -> SensorResult | SkipReason:
     """Starts the oldest queued training of each tenant that has none under way."""
     from warehouse import training_jobs
+    from warehouse.open_jobs import oldest_of_each
 
     if not training_jobs.open_jobs(warehouse.database):
         return SkipReason("No training is under way or queued.")
     settle(context.instance, warehouse.database)
     known = set(context.instance.get_dynamic_partitions("tenants"))
-    busy: set[str] = set()
+    first = oldest_of_each(training_jobs.open_jobs(warehouse.database))
     runs: list[RunRequest] = []
-    for job in training_jobs.open_jobs(warehouse.database):
-        if job.tenant_id in busy:
-            continue
-        busy.add(job.tenant_id)
+    for job in first:
         waits = (
             job.status == "queued"
             and run_of(context.instance, training_jobs.RUN_TAG, job.job_id) is None
@@ -71,7 +69,7 @@ def training_requests(
         if waits and job.tenant_id in known and (run := _request(warehouse.database, job)):
             runs.append(run)
     if not runs:
-        return SkipReason(f"Trainings of {len(busy)} tenants are under way, and none can start.")
+        return SkipReason(f"Trainings of {len(first)} tenants are under way, and none can start.")
     return SensorResult(run_requests=runs)
 
 

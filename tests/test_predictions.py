@@ -396,7 +396,7 @@ def test_a_job_that_lost_its_run_is_gone_on_with_by_one_other(acme: Database) ->
     job_id = _queue(acme, [f"l{number:02}" for number in range(LEADS)])
     with acme.tenant(ACME) as connection:
         job = prediction_jobs.begin(connection, ACME, job_id, "first")
-        model = predicting.load(connection, ACME, job.model_id)
+        model = models.load(connection, ACME, job.model_id)
         assert predicting._do_block(connection, ACME, job, model, "first", 7)
     half = _find(acme, job_id)
     assert (half.status, half.done_items) == ("running", 7)
@@ -417,7 +417,7 @@ def test_a_cancelled_job_does_no_more_items(acme: Database) -> None:
     job_id = _queue(acme, [f"l{number:02}" for number in range(LEADS)])
     with acme.tenant(ACME) as connection:
         job = prediction_jobs.begin(connection, ACME, job_id, "run")
-        model = predicting.load(connection, ACME, job.model_id)
+        model = models.load(connection, ACME, job.model_id)
         predicting._do_block(connection, ACME, job, model, "run", 7)
         job = prediction_jobs.find(connection, ACME, job_id)
     with acme.tenant(ACME) as connection:

@@ -48,7 +48,6 @@ from warehouse import (
     model_pages,
     models,
     outcomes,
-    predicting,
     prediction_items,
     prediction_jobs,
     prediction_results,
@@ -351,7 +350,7 @@ def test_functions_of_the_warehouse_answer_for_their_tenant(both: Database) -> N
         with pytest.raises(GalenaError):
             prediction_items.queue_ids(connection, THEIRS, ["of-theirs"], requested_by="")
         with pytest.raises(GalenaError):
-            predicting.load(connection, THEIRS, 1)
+            models.load(connection, THEIRS, 1)
         assert len(events.find_all(connection, MINE)) == 1
         assert events.find_all(connection, THEIRS) == []
         assert events.due(connection, THEIRS, now=datetime.now(UTC), limit=10) == []

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
-from ml.model import loads
 from warehouse import ab_outcomes, alerts, deployment, models, scores, training_settings
 from warehouse.ab_records import ABTest, Mode, change, end, find, find_open, note
 from warehouse.ab_scoring import ALERT
@@ -102,12 +101,10 @@ def _pair(connection: Connection, tenant_id: str, challenger: int, mode: Mode) -
             f"{', though its gate refused it' if tried.refused else ''}:"
             f" `galena model approve {tenant_id} {challenger}`, or try it in shadow mode."
         )
-    horizons = []
-    for version in (champion.version, challenger):
-        try:
-            horizons.append(loads(models.artifact(connection, tenant_id, version)).horizon_days)
-        except ValueError as error:
-            raise GalenaError(f"Version {version} cannot be read ({error}): train anew.") from error
+    horizons = [
+        models.load(connection, tenant_id, version).horizon_days
+        for version in (champion.version, challenger)
+    ]
     if horizons[0] != horizons[1]:
         raise GalenaError(
             f"{of} says what converts within {horizons[1]} days, the champion within"

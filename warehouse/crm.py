@@ -6,6 +6,7 @@ from datetime import datetime
 import polars as pl
 from sqlalchemy import Connection, text
 
+from ml.labels import known_before
 from warehouse import bulk, schema
 from warehouse.database import BulkReader, literal
 
@@ -176,20 +177,7 @@ def attributes_as_of(reader: BulkReader, tenant_id: str, snapshots: pl.DataFrame
         "SELECT lead_id, known_at, attributes::text AS attributes FROM crm.attribute_history"
         f" WHERE tenant_id = {literal(tenant_id)}"
     )
-    return (
-        snapshots.sort("snapshot_at")
-        .join_asof(
-            history.sort("known_at"),
-            left_on="snapshot_at",
-            right_on="known_at",
-            by="lead_id",
-            strategy="backward",
-            allow_exact_matches=False,
-            check_sortedness=False,
-        )
-        .with_columns(pl.col("attributes").fill_null("{}"))
-        .drop("known_at")
-    )
+    return known_before(snapshots, history, at="snapshot_at")
 
 
 def newest_known_at(connection: Connection, tenant_id: str) -> datetime | None:

@@ -13,7 +13,6 @@ from warehouse import customer_predictions, customers, models
 from warehouse.customer_predictions import Said, Stamp
 from warehouse.customers import Rows
 from warehouse.database import Database
-from warehouse.errors import GalenaError
 
 # Rows built, predicted and written at a time: bounds what is held beside the records themselves.
 _BLOCK = 50_000
@@ -54,11 +53,7 @@ def _said_by_champion(
         version = _champion(connection, tenant_id, name)
         if version is None:
             return None, iter(())
-        document = models.artifact(connection, tenant_id, version)
-    try:
-        model = KINDS[name].read(document)
-    except ValueError as error:
-        raise GalenaError(f"Model version {version} of tenant {tenant_id!r}: {error}") from error
+        model = models.load(connection, tenant_id, version)
     with database.reader(tenant_id) as reader:
         found = (
             customers.open_deals(reader, tenant_id)

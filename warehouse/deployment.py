@@ -8,7 +8,6 @@ from typing import cast, get_args
 
 from sqlalchemy import Connection, func
 
-from ml import kinds
 from ml.gate import Gate
 from ml.kinds import Name
 from ml.settings import Governance
@@ -196,12 +195,7 @@ def _usable(connection: Connection, tenant_id: str, version: int) -> ModelVersio
             f"Version {version} of tenant {tenant_id!r} is retired: `galena model list {tenant_id}`"
             " shows the others."
         )
-    try:
-        kinds.KINDS[found.name].read(models.artifact(connection, tenant_id, version))
-    except ValueError as error:
-        raise GalenaError(
-            f"Version {version} of tenant {tenant_id!r} cannot be read by this release: {error}."
-        ) from error
+    models.load(connection, tenant_id, version)
     return found
 
 

@@ -4,12 +4,13 @@ from sqlalchemy import Connection
 
 from ml import gate
 from ml.kinds import Name
-from ml.model import Model, loads
+from ml.model import Model
 from ml.settings import Governance
 from ml.training import Trained
 from warehouse import models
 from warehouse.errors import GalenaError
 from warehouse.models import LEAD_MODEL, ModelVersion
+from warehouse.score_history import document
 
 
 def judged(
@@ -33,8 +34,8 @@ def judged(
 def _readable(connection: Connection, tenant_id: str, champion: ModelVersion) -> Model | None:
     """None of a champion whose document is spoilt: what replaces it is not compared with it."""
     try:
-        return loads(models.artifact(connection, tenant_id, champion.version))
-    except (GalenaError, ValueError):
+        return document(connection, tenant_id, champion.version)
+    except GalenaError:
         return None
 
 

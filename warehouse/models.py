@@ -10,7 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
-from ml.kinds import Name
+from ml.kinds import KINDS, AnyModel, Name
 from ml.model import Document, dumps
 from warehouse import audit
 from warehouse.errors import GalenaError
@@ -259,6 +259,20 @@ def artifact(connection: Connection, tenant_id: str, version: int) -> bytes:
             " ml.models from a backup, or promote another version, or train anew."
         )
     return bytes(found.artifact)
+
+
+def load(connection: Connection, tenant_id: str, version: int) -> AnyModel:
+    """The model of a version. Raises GalenaError when its bytes are not those that were registered,
+    or no document of its kind: they are checked and parsed as JSON, and nothing is unpickled."""
+    found = find(connection, tenant_id, version)
+    document = artifact(connection, tenant_id, version)
+    try:
+        return KINDS[found.name].read(document)
+    except ValueError as error:
+        raise GalenaError(
+            f"Model version {version} of tenant {tenant_id!r} cannot be used as its {found.name}:"
+            f" it cannot be read by this release ({error})."
+        ) from error
 
 
 def describe(connection: Connection, tenant_id: str, version: int, **facts: Any) -> None:

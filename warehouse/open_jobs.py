@@ -1,5 +1,6 @@
 """The jobs of all tenants that have not ended, as those see them who start and settle runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,3 +37,11 @@ def find_all(
             )
         )
         return [OpenJob(*row) for row in rows]
+
+
+def oldest_of_each(jobs: Sequence[OpenJob]) -> list[OpenJob]:
+    """Of each tenant its first job: jobs of one tenant are worked on one after the other."""
+    first: dict[str, OpenJob] = {}
+    for job in jobs:
+        first.setdefault(job.tenant_id, job)
+    return list(first.values())

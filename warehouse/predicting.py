@@ -7,7 +7,7 @@ import psycopg
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError
 
-from ml.kinds import KINDS, AnyModel, predict
+from ml.kinds import AnyModel, predict
 from warehouse import bulk, models, prediction_jobs, prediction_records, scores
 from warehouse.database import Database
 from warehouse.errors import GalenaError, in_one_line
@@ -35,20 +35,6 @@ _RESULTS = {
 }
 
 
-def load(connection: Connection, tenant_id: str, version: int) -> AnyModel:
-    """The model of a version. Raises GalenaError when its bytes are not those that were registered,
-    or no document of its kind: they are checked and parsed as JSON, and nothing is unpickled."""
-    found = models.find(connection, tenant_id, version)
-    document = models.artifact(connection, tenant_id, version)
-    try:
-        return KINDS[found.name].read(document)
-    except ValueError as error:
-        raise GalenaError(
-            f"Model version {version} of tenant {tenant_id!r} cannot be used as its {found.name}:"
-            f" {error}."
-        ) from error
-
-
 def run(
     database: Database, tenant_id: str, job_id: str, *, run_id: str, block: int = BLOCK
 ) -> PredictionJob:
@@ -62,7 +48,7 @@ def run(
     with database.tenant(tenant_id) as connection:
         job = prediction_jobs.begin(connection, tenant_id, job_id, run_id)
         try:
-            model = load(connection, tenant_id, job.model_id)
+            model = models.load(connection, tenant_id, job.model_id)
         except GalenaError as error:
             prediction_jobs.end(connection, tenant_id, job_id, "failed", str(error))
             return prediction_jobs.find(connection, tenant_id, job_id)

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import Connection
 
-from warehouse import predicting, prediction_items, prediction_jobs
+from warehouse import models, prediction_items, prediction_jobs
 from warehouse.errors import GalenaError
 from warehouse.imports import values
 from warehouse.imports.mapping import CustomersMapping, LeadsMapping, Mapping, check_columns
@@ -57,8 +57,7 @@ def queue_file(
     chosen = prediction_items.model(connection, tenant_id, version)
 
     read = [
-        column.name
-        for column in predicting.load(connection, tenant_id, chosen.version).spec.columns
+        column.name for column in models.load(connection, tenant_id, chosen.version).spec.columns
     ]
 
     def fill(job_id: str) -> int:
