@@ -12,8 +12,8 @@ import yaml
 from orchestration.definitions import build_defs
 
 HEAVY = (
-    "chromadb dagster_mlflow fairlearn great_expectations langchain lightgbm matplotlib mlflow"
-    " numpy optuna pandas polars sklearn"
+    "anthropic chromadb dagster_mlflow fairlearn google.genai great_expectations langchain"
+    " langchain_core lightgbm matplotlib mlflow numpy openai optuna pandas polars sklearn wordllama"
 )
 
 
