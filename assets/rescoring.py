@@ -1,5 +1,6 @@
 """The job that rescores leads that changed, of all tenants, in one run."""
 
+import gc
 import os
 import time
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ def rescore(context: OpExecutionContext, warehouse: Warehouse) -> None:
     from warehouse import queue
     from warehouse.rescoring import Rescorer
 
+    # What is imported stays: looking through it for garbage took 1.4 ms a changed tenant.
+    gc.freeze()
     with queue.lane(warehouse.database) as lane:
         if lane is None:
             context.log.info("Another run rescores already: this one has nothing to do.")

@@ -7,8 +7,10 @@ begins with an empty queue and no run at work, so that the start of a run is par
 
 import os
 import random
+import secrets
 import tempfile
 import time
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,6 +85,8 @@ def _installed(folder: str) -> Iterator[Installation]:
     with installation({"GALENA_HOME": folder}) as found:
         migrate(found.settings.owner_url)
         os.environ.update(found.environment())
+        # Not made by itself where a variable names the server, as these do.
+        os.environ["GALENA_MASTER_KEY"] = b64encode(secrets.token_bytes(32)).decode()
         yield found
 
 

@@ -27,7 +27,7 @@ def read(attributes: pl.Series, names: Sequence[str]) -> pl.DataFrame:
     """
     if not names:
         return pl.DataFrame(height=len(attributes))
-    line = attributes.str.replace_all("\n", " ", literal=True).str.strip_chars_start()
+    line = pl.lit(attributes).str.replace_all("\n", " ", literal=True).str.strip_chars_start()
     lines = pl.select(
         pl.when(line.str.starts_with("{")).then(line).otherwise(pl.lit("{}"))
     ).to_series()

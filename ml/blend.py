@@ -55,7 +55,8 @@ def read(document: Mapping[str, Any]) -> Predictor:
     from ml.tables import Tables
 
     kinds: dict[str, Callable[[Mapping[str, Any]], Predictor]] = {
-        "tables": Tables.from_json,
+        "tables": Tables.from_former_json,
+        "packed_tables": Tables.from_json,
         "linear": Linear.from_json,
         "booster": Booster.from_json,
         "network": Network.from_json,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ml.algorithm import Bools, Floats, Sample
-from ml.tables import NumberBins, Tables
+from ml.bins import Bins, NumberBins
+from ml.tables import Tables
 
 FEWEST_TENANTS = 3
 
@@ -42,7 +43,7 @@ class Worth:
 
 @dataclass(frozen=True)
 class Curve:
-    """edges: as of ml.tables.NumberBins. log_odds: per bin, the last one for missing values; their
+    """edges: as of ml.bins.NumberBins. log_odds: per bin, the last one for missing values; their
     mean over the tenants' rows is 0."""
 
     edges: tuple[float, ...]
@@ -69,17 +70,18 @@ class PooledModel:
         outcomes of the sample, which may hold no rows."""
         names = [feature.name for feature in sample.spec.features]
         there = {names.index(name): curve for name, curve in self.curves.items() if name in names}
-        tables = Tables(
-            len(names),
-            0.0,
-            {column: NumberBins(np.array(c.edges, np.float64)) for column, c in there.items()},
-            {(column,): np.array(c.log_odds)[:, np.newaxis] for column, c in there.items()},
-        )
+        bins: dict[int, Bins] = {
+            column: NumberBins(np.array(c.edges, np.float64)) for column, c in there.items()
+        }
+        cells: dict[tuple[int, ...], Floats] = {
+            (column,): np.array(c.log_odds)[:, np.newaxis] for column, c in there.items()
+        }
+        tables = Tables.of(len(names), 0.0, bins, cells)
         base = self._most_probable_offset(tables.raw(sample.matrix), sample.label)
         # What its reasons compare a lead with: the tenant's own leads, once there are any.
         means = tables.contributions(sample.matrix).sum(axis=0) / max(len(sample.label), 1)
-        centred = {columns: cells - means[columns[0]] for columns, cells in tables.tables.items()}
-        return Tables(len(names), base + float(means.sum()), tables.bins, centred)
+        centred = {columns: shares - means[columns[0]] for columns, shares in cells.items()}
+        return Tables.of(len(names), base + float(means.sum()), bins, centred)
 
     def to_json(self) -> dict[str, Any]:
         """A document of plain values."""

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml.algorithm import Bools, Floats, Sample
+from ml.bins import NumberBins
 from ml.calibration import offset
 from ml.metrics import log_loss
 from ml.pooled_model import EDGES, FEWEST_TENANTS, Curve, PooledModel, Worth
-from ml.tables import NumberBins
 
 # Of each kind: what a model of one's own is judged by (ml.training). A tenant that has fewer is
 # served by the pooled model and has no part in it.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ml.algorithm import Predictor
+from ml.algorithm import Floats, Predictor
 from ml.model import Model
 from ml.spec import FeatureSpec
-from ml.tables import BLOCK_ROWS, Floats
+from ml.tables import BLOCK_ROWS
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,8 @@ _PRIORITY = {"dagster/priority": "5"}
 
 @sensor(
     job=train_tenant,
-    minimum_interval_seconds=2,
+    # Somebody waits, but for minutes; each tick takes CPU from what rescores.
+    minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
 )
 def training_requests(

@@ -1,6 +1,9 @@
 """The tables agree with LightGBM's own predict and pred_contrib, whatever the booster."""
 
 import json
+from base64 import b64decode
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
@@ -10,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ml.tables import BLOCK_ROWS, ZERO, Tables
+from ml.bins import ZERO
+from ml.blend import read
+from ml.tables import BLOCK_ROWS, Tables
 
 Matrix = NDArray[np.float32]
 
@@ -29,6 +34,9 @@ SMALL = {
     "seed": 1,
     "verbose": -1,
 }
+
+# With what the release before the one that packs tables said of its rows.
+FORMER = "tables_of_former_layout.json"
 
 KINDS = ["real", "count", "constant", "sparse", "tiny", "huge", "empty", "category"]
 
@@ -276,5 +284,69 @@ def test_a_document_whose_table_does_not_fit_its_bins_is_refused() -> None:
     matrix = np.random.default_rng(0).normal(size=(500, 2)).astype(np.float32)
     document = compiled(train(matrix, matrix[:, 0] * matrix[:, 1] > 0)).to_json()
     document["bins"][0]["edges"].pop()
-    with pytest.raises(ValueError, match="has shape"):
+    with pytest.raises(ValueError, match="the bins of their columns make it"):
         Tables.from_json(document)
+
+
+@pytest.mark.parametrize(
+    ("field", "changed", "message"),
+    [
+        ("shares", lambda text: text[32:], "shares, their groups make it"),
+        ("shares", lambda _: "AAAA\n", "[Bb]ase64"),
+        ("shares", lambda text: "AAAAAAAA8H8AAAAAAADwfwAAAAAAAPB/" + text[32:], "not all finite"),
+        ("columns", lambda columns: [[0, 2], *columns[1:]], r"columns \[2\] have no bins"),
+    ],
+)
+def test_a_damaged_document_is_refused(
+    field: str, changed: Callable[[Any], Any], message: str
+) -> None:
+    matrix = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
+    document = compiled(train(matrix[:, :2], matrix[:, 0] * matrix[:, 1] > 0)).to_json()
+    document[field] = changed(document[field])
+    with pytest.raises(ValueError, match=message):
+        Tables.from_json(document)
+
+
+def test_documents_of_former_releases_give_the_same_bits() -> None:
+    """One that release 2 of the format wrote, with what its code said of six rows."""
+    former = json.loads(Path(__file__).with_name("documents").joinpath(FORMER).read_text())
+    rows = np.array(former["rows"], dtype=np.float32)
+    for tables in (read(former["predictor"]), read(read(former["predictor"]).to_json())):
+        assert tables.contributions(rows).tolist() == former["contributions"]
+        assert tables.raw(rows).tolist() == former["raw"]
+
+
+@settings(deadline=None, max_examples=25)
+@given(training=TRAININGS)
+def test_rows_say_the_same_to_the_bit_one_by_one_and_in_bulk(training: dict[str, Any]) -> None:
+    booster, _ = trained(training)
+    tables = compiled(booster)
+    many = never_seen(tables, np.random.default_rng(training["seed"]), rows=2000)
+    alone = np.concatenate([tables.contributions(many[i : i + 1]) for i in range(50)])
+    np.testing.assert_array_equal(tables.contributions(many)[:50], alone)
+    np.testing.assert_array_equal(
+        tables.contributions(many)[:300], tables.contributions(many[:300])
+    )
+
+
+def test_a_document_can_be_read_by_hand() -> None:
+    """As docs/decisions/sums-of-tables.md says."""
+    random = np.random.default_rng(0)
+    matrix = random.normal(size=(500, 2)).astype(np.float32)
+    tables = compiled(train(matrix, matrix[:, 0] * matrix[:, 1] > 0))
+    document = json.loads(json.dumps(tables.to_json()))
+    groups = np.frombuffer(b64decode(document["groups"]), "<u2").tolist()
+    shares = np.frombuffer(b64decode(document["shares"]), "<f8").tolist()
+    sizes = {of["column"]: len(of["edges"]) + 2 for of in document["bins"]}
+    edges = {of["column"]: of["edges"] for of in document["bins"]}
+    row, found = [0.3, -0.2], [0.0, 0.0]
+    for columns in document["columns"]:
+        cell, cells = 0, 1
+        for column in columns:
+            mine, groups = groups[: sizes[column]], groups[sizes[column] :]
+            cell = cell * (max(mine) + 1) + mine[sum(row[column] > edge for edge in edges[column])]
+            cells *= max(mine) + 1
+        for position, column in enumerate(columns):
+            found[column] += shares[cell * len(columns) + position]
+        shares = shares[cells * len(columns) :]
+    assert found == tables.contributions(np.array([row], np.float32))[0].tolist()

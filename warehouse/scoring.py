@@ -31,7 +31,7 @@ LIFETIME = timedelta(days=2)
 # Leads read, scored and written at a time: bounds memory at any number of leads.
 _BLOCK = 50_000
 _LOOKBACK = timedelta(days=LOOKBACK_DAYS)
-# Models kept in a process: about 1 MB each.
+# Models kept in a process: about 0.3 MB each.
 _MOST_MODELS = 500
 
 

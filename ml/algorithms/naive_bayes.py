@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from ml.algorithm import Bools, Floats, Matrix, Sample
+from ml.bins import Bins, CodeBins, NumberBins
 from ml.settings import AlgorithmName
 from ml.spec import Feature
-from ml.tables import Bins, CodeBins, NumberBins, Tables
+from ml.tables import Tables
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -50,7 +51,7 @@ class NaiveBayes:
             tables[position,] = shares[:, np.newaxis]
             base += mean
             progress((position + 1) / len(features))
-        return Tables(len(features), base, bins, tables)
+        return Tables.of(len(features), base, bins, tables)
 
     @classmethod
     def suggest(cls, trial: "Trial") -> "NaiveBayes":
