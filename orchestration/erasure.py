@@ -15,7 +15,7 @@ from sqlalchemy import Connection, create_engine, text
 from orchestration import runs, streams
 from orchestration.installation import Installation
 from resources.mlflow import MlflowTracking
-from warehouse import tenants
+from warehouse import tenant_keys, tenants
 from warehouse.sources import removal
 
 # How long to wait for a process that is being ended, or for one that is about to end.
@@ -38,9 +38,10 @@ def erase(found: Installation, tenant_id: str) -> Erased:
     """
     tenants.set_status(found.database, tenant_id, "removing")
     # From here on no transaction binds to the tenant, and the last that did has ended: a rescoring
-    # names it to Dagster in one.
-    with found.database.erasing(tenant_id):
-        pass
+    # names it to Dagster in one. Its keys go first: no copy of what they sealed opens any more,
+    # even if what follows fails.
+    with found.database.erasing(tenant_id) as connection:
+        destroyed = tenant_keys.destroy(connection, tenant_id)
     os.environ.update(found.environment())
     with runs.instance() as instance:
         instance.delete_dynamic_partition("tenants", tenant_id)
@@ -50,7 +51,7 @@ def erase(found: Installation, tenant_id: str) -> Erased:
         run_ids = _erase_runs(instance, tenant_id)
     logs = Path(found.environment()["GALENA_DAGSTER_FILES"])
     _erase_folders(logs, run_ids)
-    erased = {"Dagster runs": len(run_ids)}
+    erased = {"keys": destroyed, "Dagster runs": len(run_ids)}
     erased["other rows in Dagster's storage"] = _erase_traces(found.settings.dagster_url, tenant_id)
     erased["lines of logs"] = _erase_lines(found.settings.home / "logs", tenant_id)
     MlflowTracking(

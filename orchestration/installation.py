@@ -6,13 +6,16 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from warehouse import master_key
 from warehouse.database import Database
 from warehouse.embedded import EmbeddedPostgres, socket_folder
 from warehouse.errors import GalenaError
 from warehouse.migrate import current_revision, newest_revision
 from warehouse.settings import Settings
+from warehouse.tenant_keys import TenantKeys
 
 # dagster.yaml and workspace.yaml stand there.
 PROJECT = Path(__file__).resolve().parent.parent
@@ -36,6 +39,11 @@ class Installation:
             "DAGSTER_HOME": str(PROJECT),
             "MLFLOW_DISABLE_TELEMETRY": "true",
         }
+
+    @property
+    def keys(self) -> TenantKeys:
+        """The tenants' keys, by the master key that this process's environment names."""
+        return TenantKeys(self.database, partial(master_key.read, os.environ))
 
     def is_up(self) -> bool:
         """Whether a `galena up` of this installation holds its lock; of a server of one's own it

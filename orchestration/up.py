@@ -16,7 +16,7 @@ from orchestration import live, report, runs, samples, services
 from orchestration.installation import PROJECT, Installation, check_libgomp, installation
 from orchestration.interruption import Interruption
 from orchestration.streams import Notes
-from warehouse import tenants
+from warehouse import master_key, tenants
 from warehouse.embedded import EmbeddedPostgres, make_private
 from warehouse.errors import GalenaError
 from warehouse.migrate import migrate
@@ -35,6 +35,8 @@ def up(console: Console, *, port: int, with_samples: bool, once: bool, mlflow_ui
     check_libgomp()
     with Interruption().handled() as interruption, ExitStack() as stack, interruption.allowed():
         found = stack.enter_context(_postgres(console))
+        # Made here, or missed here, and not in the middle of a night's run.
+        master_key.read(os.environ)
         stack.enter_context(_only_one(found.settings.home))
         with _step(console, "Schema at the newest revision"):
             migrate(found.settings.owner_url)

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -27,6 +28,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, Insert, insert
 from sqlalchemy.exc import OperationalError, ProgrammingError
 
+from ai.calls import NOTHING, Call
+from ai.stores import Entry, NotReserved, Reserved
 from ml.settings import TrainingSettings
 from ml.tuning import Trial
 from tests import counting_model
@@ -44,6 +47,8 @@ from warehouse import (
     customers,
     events,
     features,
+    llm_budgets,
+    llm_ledger,
     model_monitoring,
     model_pages,
     models,
@@ -57,6 +62,7 @@ from warehouse import (
     score_quality,
     scores,
     served_scores,
+    tenant_keys,
     tenants,
     training_jobs,
     training_recording,
@@ -379,6 +385,13 @@ def test_functions_of_the_warehouse_answer_for_their_tenant(both: Database) -> N
         assert stored.records(connection, THEIRS, "leads").rows == 0
         with pytest.raises(GalenaError):
             verdicts.accept(connection, THEIRS, "of-theirs", actor="")
+        for one, there in ((MINE, 1), (THEIRS, 0)):
+            assert len(tenant_keys.versions(connection, one)) == there
+            assert len(llm_budgets.find_all(connection, one, now=WHEN)) == there
+            known = llm_ledger.usage(connection, one, since=WHEN, until=WHEN + timedelta(1))
+            assert len(known) == there
+        assert _reserved(connection, MINE) != Reserved("")
+        assert _reserved(connection, THEIRS) == Reserved("")
         assert models.champion(connection, THEIRS) is None
         assert models.champion_version(connection, MINE) is not None
         assert models.champion_version(connection, THEIRS) is None
@@ -476,6 +489,7 @@ _SAID = pl.DataFrame(
     }
 )
 _CLAIM = queue.Claim(lead_ids=["new"], change_ids=[1], live_since=[WHEN], as_of=WHEN)
+_ENTRY = Entry(WHEN, "", "", "", "answered", NOTHING, None, 0)
 WRITERS: dict[str, Callable[[Connection], object]] = {
     "crm.upsert": lambda c: crm.upsert(c, THEIRS, "leads", _LEAD),
     "crm.reject": lambda c: crm.reject(c, THEIRS, "file", _REJECTED),
@@ -506,6 +520,10 @@ WRITERS: dict[str, Callable[[Connection], object]] = {
     "tuning_trials.record": lambda c: tuning_trials.record(
         c, THEIRS, "study", Trial(0, {}, {}, 1.0, "complete")
     ),
+    "llm_budgets.put": lambda c: llm_budgets.put(
+        c, THEIRS, llm_budgets.Budget("", None, 1, "day", "refuse"), now=WHEN, actor=""
+    ),
+    "llm_ledger.record": lambda c: llm_ledger.record(c, THEIRS, Call(THEIRS, "feature"), _ENTRY),
     "scores.rank": lambda c: scores.rank(c, THEIRS, WHEN, [0.5]),
     "queue.fail_tenant": lambda c: queue.fail_tenant(c, THEIRS, "why"),
     "alerts.raise_alert": lambda c: alerts.raise_alert(c, THEIRS, "kind", "subject", "why"),
@@ -551,6 +569,9 @@ def test_functions_that_change_find_nothing_of_another_tenant(both: Database) ->
         events.failed(connection, THEIRS, 1, "stolen", due_at=None)
         events.drop_due(connection, THEIRS)
         assert not webhooks.remove(connection, THEIRS, actor="")
+        assert not llm_budgets.remove(connection, THEIRS, "of-theirs", actor="")
+        llm_budgets.settle(connection, THEIRS, "of-theirs", Decimal(9), 9)
+        assert tenant_keys.destroy(connection, THEIRS) == 0
         assert queue.claim(connection, THEIRS, 10) is None
         queue.finish_all(connection, THEIRS)
         scores.remove(connection, THEIRS, ["of-theirs"])
@@ -560,6 +581,9 @@ def test_functions_that_change_find_nothing_of_another_tenant(both: Database) ->
         assert queue.claim(connection, THEIRS, 10) is not None
         assert scores.freshness(connection, THEIRS).scores == 1
         assert prediction_jobs.find(connection, THEIRS, "of-theirs").status == "queued"
+        assert len(tenant_keys.versions(connection, THEIRS)) == 1
+        (budget,) = llm_budgets.find_all(connection, THEIRS, now=WHEN)
+        assert (budget.usd, budget.tokens) == (Decimal(1), 1)
         assert [event.attempts for event in events.find_all(connection, THEIRS)] == [1]
         linked = connection.scalars(text("SELECT mlflow_run_id FROM ml.models")).all()
     assert linked == ["of-theirs"]
@@ -638,6 +662,18 @@ def _verbs(table: Table) -> list[str]:
     ]
 
 
+def _reserved(connection: Connection, tenant_id: str) -> Reserved | NotReserved:
+    return llm_budgets.reserve(
+        connection,
+        tenant_id,
+        f"of-{MINE}",
+        tokens=0,
+        usd=Decimal(0),
+        now=WHEN,
+        lapses_at=WHEN,
+    )
+
+
 def _denied(connection: Connection, statement: str) -> None:
     with pytest.raises(ProgrammingError, match="permission denied"):
         connection.execute(text(statement))
@@ -666,6 +702,9 @@ def _value(column: Column[Any], tenant_id: str) -> Any:
         "state": "complete",
         "verdict": "accepted",
         "action": "nothing",
+        "period": "day",
+        "at_limit": "refuse",
+        "outcome": "answered",
     }
     if column.name in fixed and isinstance(column.type, Text):
         return fixed[column.name]

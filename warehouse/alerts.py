@@ -81,3 +81,18 @@ def count_open(database: Database) -> dict[str, int]:
             )
         )
         return {tenant_id: int(number) for tenant_id, number in rows}
+
+
+class StoredAlerts:
+    """ai.stores.Alerts in ml.alerts, each in a transaction of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def raise_alert(self, tenant_id: str, kind: str, subject: str, message: str) -> None:
+        with self._database.tenant(tenant_id) as connection:
+            raise_alert(connection, tenant_id, kind, subject, message)
+
+    def resolve(self, tenant_id: str, kind: str, subject: str) -> None:
+        with self._database.tenant(tenant_id) as connection:
+            resolve(connection, tenant_id, kind, [subject])

@@ -20,6 +20,8 @@ class Ages:
     looks: at models that serve, after which nothing was done; the newest stays.
     predictions: jobs of batch predictions that have ended, with their results.
     events: those that no webhook is to get any more.
+    llm_calls: lines of the ledger of language-model calls. Answers of theirs go when they expire.
+    llm_reservations: those that nobody settled, after they lapsed: longer than a budget's period.
     """
 
     scores: int = 400
@@ -28,6 +30,8 @@ class Ages:
     looks: int = 90
     predictions: int = 30
     events: int = 30
+    llm_calls: int = 400
+    llm_reservations: int = 40
 
 
 def forget_scores(database: Database, oldest_served: datetime | None, ages: Ages) -> list[str]:
@@ -72,6 +76,9 @@ def forget(connection: Connection, tenant_id: str, ages: Ages) -> int:
             (_LOOKS, {"days": ages.looks}),
             (_PREDICTIONS, {"days": ages.predictions}),
             (_EVENTS, {"days": ages.events}),
+            (_LLM_CALLS, {"days": ages.llm_calls}),
+            (_LLM_ANSWERS, {}),
+            (_LLM_RESERVATIONS, {"days": ages.llm_reservations}),
         )
     )
 
@@ -99,6 +106,11 @@ _LOOKS = (
 # Their results go with them.
 _PREDICTIONS = f"DELETE FROM ml.prediction_jobs WHERE tenant_id = :tenant_id AND ended_at < {_OLD}"
 _EVENTS = f"DELETE FROM ml.events WHERE tenant_id = :tenant_id AND due_at IS NULL AND at < {_OLD}"
+_LLM_CALLS = f"DELETE FROM ml.llm_ledger WHERE tenant_id = :tenant_id AND at < {_OLD}"
+_LLM_ANSWERS = "DELETE FROM ml.llm_answers WHERE tenant_id = :tenant_id AND expires_at < now()"
+_LLM_RESERVATIONS = (
+    f"DELETE FROM ml.llm_reservations WHERE tenant_id = :tenant_id AND lapses_at < {_OLD}"
+)
 _AB_SCORES = (
     "DELETE FROM ml.ab_scores s USING ml.ab_tests t WHERE s.tenant_id = :tenant_id"
     f" AND t.tenant_id = s.tenant_id AND t.test_id = s.test_id AND t.ended_at < {_OLD}"

@@ -56,7 +56,7 @@ class Settings:
 
         Raises SettingsError: a URL is none, or another URL is set without GALENA_DATABASE_URL.
         """
-        home = Path(environment.get("GALENA_HOME") or ".galena").resolve()
+        home = home_of(environment)
         given = {
             name: _checked(name, environment[name])
             for name in (APP, OWNER, DAGSTER, MLFLOW)
@@ -84,6 +84,11 @@ class Settings:
             DAGSTER: self.dagster_url,
             MLFLOW: self.mlflow_url,
         }
+
+
+def home_of(environment: Mapping[str, str]) -> Path:
+    """The folder for the installation's files, absolute."""
+    return Path(environment.get("GALENA_HOME") or ".galena").resolve()
 
 
 def _checked(name: str, url: str) -> str:
