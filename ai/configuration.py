@@ -5,6 +5,7 @@ file names, never in the file.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,8 @@ class Candidate(BaseModel):
         a server that asks for none. base_url: where, when not at the provider's own.
     context_tokens: the most tokens of input and output together. model_class: answers of models
         of one class may serve each other from the cache; default the model's name.
+    price_input_usd_per_million, price_output_usd_per_million: US dollars for a million tokens,
+        both or none; without them the published list holds, which knows no compatible server.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +40,8 @@ class Candidate(BaseModel):
     base_url: str | None = Field(default=None, pattern=r"^https?://")
     context_tokens: int = Field(default=128_000, ge=1_000)
     model_class: str = ""
+    price_input_usd_per_million: Decimal | None = Field(default=None, ge=0)
+    price_output_usd_per_million: Decimal | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _complete(self) -> "Candidate":
@@ -44,6 +49,13 @@ class Candidate(BaseModel):
             raise ValueError("base_url is missing; a compatible server needs one")
         if self.provider in ("openai", "anthropic", "google") and not self.key_variable:
             raise ValueError("key_variable is missing; name the variable that holds the key")
+        if (self.price_input_usd_per_million is None) != (
+            self.price_output_usd_per_million is None
+        ):
+            raise ValueError(
+                "price_input_usd_per_million and price_output_usd_per_million need each other;"
+                " name both or none"
+            )
         return self
 
 
@@ -124,17 +136,23 @@ def from_environment(environment: Mapping[str, str]) -> Configuration:
 
 
 def _read(path: Path) -> Configuration:
+    """Messages show nothing of what the file holds: somebody may have put a key into it."""
     try:
-        read = yaml.safe_load(path.read_text())
+        read = yaml.safe_load(path.read_bytes())
     except OSError as error:
         raise ConfigurationError(
             f"{VARIABLE} names {path}, which cannot be read: {error.strerror}."
         ) from None
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is no YAML: {error}.") from None
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f" in line {mark.line + 1}"
+        raise ConfigurationError(
+            f"{path} is no YAML{line}: see the example in docs/language-models-routing.md."
+        ) from None
     try:
         return Configuration.model_validate(read)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise ConfigurationError(f"{path}: {place}: {first['msg']}.") from None
+        wanted = first["msg"].removeprefix("Value error, ")
+        raise ConfigurationError(f"{path}: {place}: {wanted}.") from None
