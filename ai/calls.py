@@ -9,9 +9,10 @@ class Call:
     """Who asks for what.
 
     tenant_id: whose data is in it. feature: what it is for, such as insights: budgets, routes and
-        the ledger go by it. prompt, prompt_version: the prompt's name and content hash; both "" in
-        a free conversation. scope: what the asker may see, when tenants divide that; answers are
-        shared within one scope only. data_version: of the data that the answer rests on.
+        the ledger go by it. prompt: its name, "" in a free conversation. prompt_version: its
+        content hash, which the gateway fills in. scope: what the asker may see, when tenants
+        divide that; answers are shared within one scope only. data_version: of the data that the
+        answer rests on.
     """
 
     tenant_id: str
@@ -60,7 +61,7 @@ class Answer:
 
     text: the answer. model, provider: that gave it. finish_reason: stop or length, as the provider
         said. usage: what it cost when it was made. offline: made by the extractive model that no
-        provider stands behind.
+        provider stands behind. candidate: the name of the model in the configuration.
     """
 
     text: str
@@ -69,3 +70,4 @@ class Answer:
     finish_reason: str
     usage: Usage
     offline: bool = False
+    candidate: str = ""

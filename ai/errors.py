@@ -44,4 +44,13 @@ class RefusedOutputError(LanguageModelError):
 
 
 class WrongShapeError(LanguageModelError):
-    """What came back does not have the shape asked for, also after one attempt to repair it."""
+    """What came back does not have the shape asked for, also after one attempt to repair it.
+
+    reason: the fields, and what is wrong with each.
+    """
+
+    def __init__(self, shape: str, reason: str) -> None:
+        super().__init__(
+            f"The model's answer is no {shape} ({reason}): ask a better model, or a simpler shape."
+        )
+        self.reason = reason

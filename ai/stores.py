@@ -81,6 +81,9 @@ class NotReserved:
     message: str
 
 
+Outcome = Literal["answered", "failed", "unclear", "hit", "refused", "blocked", "fallback"]
+
+
 @dataclass(frozen=True)
 class Entry:
     """A line of the ledger.
@@ -95,7 +98,7 @@ class Entry:
     candidate: str
     provider: str
     model: str
-    outcome: Literal["answered", "failed", "unclear", "hit", "refused", "blocked", "fallback"]
+    outcome: Outcome
     usage: Usage
     cost: Decimal | None
     seconds: float
@@ -128,7 +131,8 @@ class Names(Protocol):
     """Names that guards look for."""
 
     def of_customers(self, tenant_id: str) -> Sequence[str]:
-        """Names of the tenant's own customers and leads, persons and companies."""
+        """Names of the tenant's own customers and leads, persons and companies; the same list as
+        long as nothing is known to have changed, for what is built of it is kept with it."""
         ...
 
     def of_other_tenants(self, tenant_id: str) -> Sequence[str]:
@@ -139,6 +143,10 @@ class Names(Protocol):
 class Alerts(Protocol):
     def raise_alert(self, tenant_id: str, kind: str, subject: str, message: str) -> None:
         """Open an alert, or update the one that is open for this kind and subject."""
+        ...
+
+    def resolve(self, tenant_id: str, kind: str, subject: str) -> None:
+        """Close the alert that is open for this kind and subject: it is well again."""
         ...
 
 

@@ -11,9 +11,14 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ai.errors import LanguageModelError
 from orchestration import prediction_commands, training_commands
 from orchestration.ab_commands import test_app
+from orchestration.fake_provider_command import fake_provider
+from orchestration.key_commands import keys_app
 from orchestration.lead_commands import lead_app
+from orchestration.llm_check_command import llm_check
+from orchestration.llm_commands import llm_app
 from orchestration.model_commands import model_app
 from orchestration.source_commands import source_app
 from warehouse.errors import GalenaError
@@ -28,10 +33,14 @@ tenant_app = typer.Typer(
     help="The tenants: who there is, coming, pausing, going.", no_args_is_help=True
 )
 app.add_typer(tenant_app, name="tenant")
+app.add_typer(keys_app, name="keys")
 app.add_typer(lead_app, name="lead")
+app.add_typer(llm_app, name="llm")
 app.add_typer(model_app, name="model")
 app.add_typer(source_app, name="source")
 app.add_typer(test_app, name="test")
+app.command()(fake_provider)
+llm_app.command("check")(llm_check)
 
 _out = Console()
 _errors = Console(stderr=True, soft_wrap=True)
@@ -67,7 +76,7 @@ def _sentence(error: Exception) -> str:
     """What went wrong, and the way out."""
     from sqlalchemy.exc import OperationalError
 
-    if isinstance(error, GalenaError):
+    if isinstance(error, GalenaError | LanguageModelError):
         return str(error)
     if isinstance(error, OperationalError):
         reason = str(error.orig).strip().splitlines()[-1]

@@ -1,0 +1,1 @@
+"""The prompts that ship: one file each, which ai.prompt reads."""
