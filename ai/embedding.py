@@ -1,5 +1,6 @@
 """Embeddings of texts, by weights that are in a wheel: nothing is downloaded, ever."""
 
+import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -16,8 +17,12 @@ DIMENSIONS = 256
 
 @cache
 def _model() -> "WordLlamaInference":
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
     import wordllama
 
+    # Importing it makes the whole process log at INFO to stderr.
+    root.handlers, root.level = handlers, level
     # The wheel's own folder as its cache: without it, it looks for the tokenizer in a hub.
     folder = Path(wordllama.__file__).parent
     return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)

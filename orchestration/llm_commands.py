@@ -121,26 +121,32 @@ def _budget(
 
 
 def _usage(used: "Sequence[tuple[str, Used]]") -> Table:
+    """What is asked for and of whom stands in three lines of the first column, so that the figures
+    fit beside it in a terminal of 80 columns."""
     table = _table(
-        *("tenant", "feature", "model", "prompt"),
-        *("calls", "errors", "from cache", "refused", "tokens in", "out", "US dollars"),
-        *("saved tokens", "saved", "seconds"),
+        *("", "calls\nmean s", "errors", "refused", "cached\nsaved", "tokens", "US dollars")
     )
+    table.columns[0].justify = "left"
     for tenant_id, one in used:
+        asked = (
+            f"{tenant_id} {one.feature}",
+            f"{one.provider} {one.model}".strip(),
+            " ".join(filter(None, (one.prompt, one.prompt_version[:8]))),
+        )
         table.add_row(
-            tenant_id,
-            one.feature,
-            f"{one.provider}/{one.model}".strip("/"),
-            "@".join(filter(None, (one.prompt, one.prompt_version[:8]))),
-            *(f"{n:,}" for n in (one.answered + one.errors, one.errors, one.hits, one.refused)),
-            f"{one.usage.input_tokens:,}",
-            f"{one.usage.output_tokens:,}",
-            _cost(one.usd, one.unpriced),
-            f"{one.saved.input_tokens + one.saved.output_tokens:,}",
-            f"{one.saved_usd:,.4f}",
-            "" if one.seconds is None else f"{one.seconds:.2f}",
+            "\n".join(filter(None, asked)),
+            f"{one.answered + one.errors:,}\n{_seconds(one.seconds)}",
+            f"{one.errors:,}",
+            f"{one.refused:,}",
+            f"{one.hits:,}\n{one.saved_usd:,.4f}",
+            f"{one.usage.input_tokens:,} in\n{one.usage.output_tokens:,} out",
+            f"{one.usd:,.4f}" + (f"\n+ {one.unpriced:,} unknown" if one.unpriced else ""),
         )
     return table
+
+
+def _seconds(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds:.2f}"
 
 
 def _sums(used: "Sequence[Used]", days: int) -> str:

@@ -1,5 +1,8 @@
 """Two questions whose answers may serve each other hold the same facts, whatever their words."""
 
+import subprocess
+import sys
+
 import pytest
 
 from ai import cache, facts
@@ -75,6 +78,15 @@ def test_a_question_that_is_not_near_enough_does_not() -> None:
     kept = [stored("cancel my purchase")]
     assert facts.agree(asked, "cancel my purchase")
     assert cache.best(asked, cache.vector(asked), kept, 0.95) is None
+
+
+def test_the_embedding_leaves_the_log_of_the_process_alone() -> None:
+    code = (
+        "import logging; from ai.embedding import embed; embed(['hello']);"
+        " root = logging.getLogger(); print(root.handlers, root.level == logging.WARNING)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] True"
 
 
 def test_a_question_about_something_else_does_not() -> None:

@@ -61,11 +61,13 @@ def test_usage_is_shown_by_feature_and_model(galena: Galena, database: Database)
         ):
             ledger.settle(call, "", one)
     shown = galena("llm", "usage", "acme", "--days", "7").stdout
-    row = (
-        "acme insights openai/gpt-5-mini summary@1a2b3c4d 3 1 1 0 2,400 1,200"
-        " 0.0125 + 1 of unknown price 1,000 0.0100 1.50"
-    )
-    assert row in re.sub(" +", " ", shown)
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    first = lines.index("acme insights 3 1 0 1 2,400 in 0.0125")
+    assert lines[first + 1 : first + 3] == [
+        "openai gpt-5-mini 1.50 0.0100 1,200 out + 1 unknown",
+        "summary 1a2b3c4d",
+    ]
+    assert max(map(len, shown.splitlines()[:-1])) <= 80
     assert "brio" not in shown
     everyone = galena("llm", "usage").stdout
     assert re.search("acme.*brio", everyone, re.DOTALL)
