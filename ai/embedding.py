@@ -1,6 +1,7 @@
 """Embeddings of texts, by weights that are in a wheel: nothing is downloaded, ever."""
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,8 @@ DIMENSIONS = 256
 
 @cache
 def _model() -> "WordLlamaInference":
+    # A few sentences at a time: sharing them out between threads cost a fifth of a call's CPU.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     import wordllama

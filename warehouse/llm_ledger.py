@@ -46,26 +46,29 @@ class StoredLedger:
 def record(connection: Connection, tenant_id: str, call: Call, entry: Entry) -> None:
     """Write one line."""
     used, saved = entry.usage, entry.saved
+    # As parameters: an INSERT made of values anew each time cost half a millisecond more.
     connection.execute(
-        llm_ledger.insert().values(
-            **{**asdict(call), "tenant_id": tenant_id},
-            at=entry.at,
-            candidate=entry.candidate,
-            provider=entry.provider,
-            model=entry.model,
-            outcome=entry.outcome,
-            input_tokens=used.input_tokens,
-            output_tokens=used.output_tokens,
-            cached_tokens=used.cached_tokens,
-            usd=entry.cost,
-            seconds=entry.seconds,
-            saved_input_tokens=saved.input_tokens,
-            saved_output_tokens=saved.output_tokens,
-            saved_cached_tokens=saved.cached_tokens,
-            saved_usd=entry.saved_cost,
-            guessed=entry.guessed,
-            error=entry.error,
-        )
+        llm_ledger.insert(),
+        {
+            **asdict(call),
+            "tenant_id": tenant_id,
+            "at": entry.at,
+            "candidate": entry.candidate,
+            "provider": entry.provider,
+            "model": entry.model,
+            "outcome": entry.outcome,
+            "input_tokens": used.input_tokens,
+            "output_tokens": used.output_tokens,
+            "cached_tokens": used.cached_tokens,
+            "usd": entry.cost,
+            "seconds": entry.seconds,
+            "saved_input_tokens": saved.input_tokens,
+            "saved_output_tokens": saved.output_tokens,
+            "saved_cached_tokens": saved.cached_tokens,
+            "saved_usd": entry.saved_cost,
+            "guessed": entry.guessed,
+            "error": entry.error,
+        },
     )
 
 
