@@ -35,7 +35,7 @@ class Key:
 
 
 def key(
-    call: Call, configuration: Configuration, sent: Sequence[tuple[str, str]], free: str, rest: str
+    call: Call, configuration: Configuration, sent: Sequence[object], free: str, rest: str
 ) -> Key:
     """The digests of what the answer to a call depends on.
 
@@ -101,7 +101,10 @@ class Flights:
         with self._lock:
             found = self._under_way.get(key)
             if found is None:
-                self._under_way[key] = Future()
+                begun: Future[Answer | None] = Future()
+                # Running, so that no waiter can cancel it for all.
+                begun.set_running_or_notify_cancel()
+                self._under_way[key] = begun
             return found
 
     def land(self, key: str, landed: Answer | LanguageModelError | None) -> None:

@@ -61,7 +61,8 @@ class Answer:
 
     text: the answer. model, provider: that gave it. finish_reason: stop or length, as the provider
         said. usage: what it cost when it was made. offline: made by the extractive model that no
-        provider stands behind. candidate: the name of the model in the configuration.
+        provider stands behind. candidate: the name of the model in the configuration. fallback:
+        it is the feature's stated answer, and no model's.
     """
 
     text: str
@@ -71,3 +72,4 @@ class Answer:
     usage: Usage
     offline: bool = False
     candidate: str = ""
+    fallback: bool = False

@@ -1,6 +1,8 @@
 """The path as a LangChain chat model of one tenant: what LangGraph's agents are given."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -15,8 +17,9 @@ from ai import background, trimming
 from ai.calls import Call
 from ai.cleaning import Cleaner
 from ai.gateway import Gateway
-from ai.making import Sent, redacted
-from ai.prompt import FENCED, Source, fenced
+from ai.making import Sent
+from ai.prompt import FENCED, Source, fenced, version_of
+from ai.shaping import each_text
 
 
 class TenantChatModel(BaseChatModel):
@@ -64,12 +67,19 @@ class TenantChatModel(BaseChatModel):
         tools: Sequence[Any] = (),
         **kwargs: Any,
     ) -> ChatResult:
-        if stop:
-            raise ValueError(f"stop is {stop!r}; stop words are not supported: ask in the prompt.")
-        cleaner = await self.gateway.cleaner(self.call)
-        kept = trimming.latest(messages, self.gateway.room(self.call))
-        sent = Sent(messages=_cleaned_all(kept, cleaner), cleaner=cleaner)
-        message = await self.gateway.converse(self.call, sent, tools, **kwargs)
+        unknown = [*(["stop"] if stop else []), *([] if tools else kwargs)]
+        if unknown:
+            raise ValueError(
+                f"{', '.join(unknown)}: options of a single call are not supported; the feature's"
+                " configuration has those that are."
+            )
+        system = [one.text for one in messages if isinstance(one, SystemMessage)]
+        call = replace(self.call, prompt_version=version_of("\n".join(system).encode()))
+        cleaner = await self.gateway.cleaner(call)
+        kept = trimming.latest(messages, self.gateway.room(call))
+        cleaned = await self.gateway.in_thread(_cleaned_all, kept, cleaner)
+        options = {"tools": list(tools), **kwargs} if tools else {}
+        message = await self.gateway.converse(call, Sent(cleaned, cleaner), options)
         return ChatResult(generations=[ChatGeneration(message=message)])
 
 
@@ -89,7 +99,9 @@ def _cleaned(message: BaseMessage, cleaner: Cleaner) -> BaseMessage:
         case HumanMessage():
             return HumanMessage(cleaner("asked", text))
         case AIMessage():
-            return redacted(message, text, cleaner)
+            redact = partial(cleaner, "trusted")
+            calls = [{**one, "args": each_text(one["args"], redact)} for one in message.tool_calls]
+            return AIMessage(redact(text), tool_calls=calls)
         case ToolMessage():
             data = fenced(Source(message.name or "tool", text), cleaner)
             return ToolMessage(data, tool_call_id=message.tool_call_id, name=message.name)

@@ -1,51 +1,43 @@
 """The one path of a call: cleaned, looked up, routed, checked, put back, stored, given out."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from dataclasses import replace
+from datetime import datetime
 from functools import lru_cache
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
+from langchain_core.messages import (
+    AIMessage,
+    HumanMessage,
+    SystemMessage,
+)
 from pydantic import BaseModel
 
 from ai import cache, prompt, telemetry, trimming
-from ai.calls import Answer, Call
+from ai.calls import Call
 from ai.candidates import Pool
 from ai.cleaning import Cleaner
 from ai.configuration import OFFLINE, Configuration
 from ai.errors import BudgetExceededError, RefusedInputError, RefusedOutputError, WrongShapeError
+from ai.giving import Given, given_of, keyed, message_of
 from ai.guards import canary
 from ai.guards.injection import Detector
-from ai.making import Made, Maker, Sent, put_back, shaped
+from ai.making import Made, Maker, Sent
 from ai.metering import CallMeter
 from ai.prompt import Source
 from ai.redactors import Redactors
 from ai.routed_model import RoutedChatModel
-from ai.shelf import Place, Shelf, Tier
+from ai.shaping import Shape, each_text, shaped
+from ai.shelf import Place, Shelf
 from ai.stores import Answers, Ledger, Names
 from ai.threads import Threads
 
-Shape = TypeVar("Shape", bound=BaseModel)
+P = ParamSpec("P")
+T = TypeVar("T")
 Values = Mapping[str, str | Sequence[Source]]
-
-
-@dataclass(frozen=True)
-class Given:
-    """What is given out.
-
-    text: with originals in place of placeholders. answer: as it was made. tier: where it was found,
-    None when it was made for this call. fallback: it is the feature's stated answer, and no
-    model's. withheld: how many sentences of the sources looked like instructions and were not sent.
-    """
-
-    text: str
-    answer: Answer
-    tier: Tier | None
-    fallback: bool
-    withheld: int
 
 
 _CANARY_BYTES = 16
@@ -106,36 +98,66 @@ class Gateway:
         async with self._metered(call) as meter:
             sent = await self._rendered(call, values, shape)
             given = await self._give(call, sent, meter)
-            found = shaped(given.answer, sent)
-            assert isinstance(found, shape)
-            return found, given
+            return shaped(given.answer.text, shape, sent.cleaner.vault), given
 
-    async def stream(self, call: Call, values: Values) -> AsyncIterator[str]:
-        """As `ask`, in whole words as they come. After an error what came is to be taken back."""
-        call = _with_version(call)
+    async def stream(self, call: Call, values: Values) -> AsyncGenerator[str | Given, None]:
+        """As `ask`, in whole words as they come, and then the whole.
+
+        After an error what came is to be taken back. Who stops reading closes it (`aclose`): when
+        that returns, what was asked for has ended and is counted.
+        """
+        # In a task of its own, so that a reader who dawdles holds up nobody who waits for the same.
+        pieces: asyncio.Queue[str | Given | None] = asyncio.Queue()
+        filling = asyncio.create_task(self._fill(pieces, _with_version(call), values))
+        filling.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+            await filling
+        finally:
+            filling.cancel()
+            await asyncio.wait([filling])
+
+    async def _fill(
+        self, pieces: "asyncio.Queue[str | Given | None]", call: Call, values: Values
+    ) -> None:
         async with self._metered(call) as meter:
             sent = await self._rendered(call, values, None)
-            async with self._place(call, sent) as place:
+            async with self._place(call, sent, meter) as place:
                 if place.found is not None:
-                    yield (await self._served(place.found, sent, place.tier, meter)).text
+                    given = await self._served(place, sent, meter)
+                    pieces.put_nowait(given.text)
+                    pieces.put_nowait(given)
                     return
-                async for piece in (await self._maker(call, sent, meter)).stream():
-                    if isinstance(piece, str):
-                        yield piece
-                    else:
-                        await self._put(piece, sent, place, meter)
+                maker = await self._maker(call, sent, meter)
+                async with aclosing(maker.stream()) as stream:
+                    async for piece in stream:
+                        if isinstance(piece, Made):
+                            await self._put(piece, sent, place, meter)
+                            pieces.put_nowait(given_of(piece.answer, sent, None))
+                        else:
+                            pieces.put_nowait(piece)
 
-    async def converse(
-        self, call: Call, sent: Sent, tools: Sequence[Any], **kwargs: Any
-    ) -> AIMessage:
-        """The next message of a conversation. With tools it may call them, and is made anew each
-        time. kwargs: as bind_tools of LangChain's chat models takes them."""
+    async def converse(self, call: Call, sent: Sent, options: dict[str, Any]) -> AIMessage:
+        """The next message of a conversation. With options, which are those of bind_tools of
+        LangChain's chat models, it may call tools, and is made anew each time."""
         async with self._metered(call) as meter:
-            if not tools:
-                return _message(await self._give(call, sent, meter))
-            made = await (await self._maker(call, sent, meter, tools, **kwargs)).make()
+            if not options:
+                given = await self._give(call, sent, meter)
+                return message_of(given, [])
+            made = await (await self._maker(call, sent, meter, options)).make()
             await self._put(made, sent, Place(), meter)
-            return put_back(made.message, sent.cleaner.vault)
+            restore = sent.cleaner.vault.restore
+            calls = [
+                {**one, "args": each_text(one["args"], restore)} for one in made.message.tool_calls
+            ]
+            return message_of(given_of(made.answer, sent, None), calls)
+
+    def in_thread(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Awaitable[T]:
+        """What the function returns, run where it holds up no other call."""
+        return self._threads.run(function, *args, **kwargs)
 
     async def cleaner(self, call: Call) -> Cleaner:
         """What makes the texts of one call fit to be sent."""
@@ -152,7 +174,9 @@ class Gateway:
     async def _rendered(self, call: Call, values: Values, shape: type[BaseModel] | None) -> Sent:
         found = prompt.load(call.prompt)
         cleaner = await self.cleaner(call)
-        texts = found.render(trimming.trimmed(values, self.room(call)), cleaner, shape)
+        trimmed = trimming.trimmed(values, self.room(call))
+        # In a thread: a long mail of one tenant's must not hold up the calls of all.
+        texts = await self._threads.run(found.render, trimmed, cleaner, shape)
         return Sent(
             messages=(SystemMessage(texts.system), HumanMessage(texts.user)),
             cleaner=cleaner,
@@ -163,45 +187,52 @@ class Gateway:
         )
 
     async def _give(self, call: Call, sent: Sent, meter: CallMeter) -> Given:
-        async with self._place(call, sent) as place:
+        async with self._place(call, sent, meter) as place:
             if place.found is not None:
-                return await self._served(place.found, sent, place.tier, meter)
+                return await self._served(place, sent, meter)
             made = await (await self._maker(call, sent, meter)).make()
             await self._put(made, sent, place, meter)
-            return _given(made.answer, sent, None, fallback=made.fallback)
+            return given_of(made.answer, sent, None)
 
-    def _place(self, call: Call, sent: Sent) -> AbstractAsyncContextManager[Place]:
+    def _place(
+        self, call: Call, sent: Sent, meter: CallMeter
+    ) -> AbstractAsyncContextManager[Place]:
         """Where the answer may be; of what costs nothing nothing is kept."""
         feature = self.configuration.feature(call.feature)
         candidates = [self._pool.candidate(name) for name in feature.candidates]
         if not feature.cache_seconds or all(one.provider == OFFLINE for one in candidates):
             return nullcontext(Place())
-        texts = [(message.type, message.text) for message in sent.messages]
-        key = cache.key(call, self.configuration, texts, sent.free, sent.rest)
-        return self._shelf.place(call.tenant_id, key, sent.free, feature)
+        messages = [keyed(message) for message in sent.messages]
+        key = cache.key(call, self.configuration, messages, sent.free, sent.rest)
+        return self._shelf.place(call.tenant_id, key, sent.free, feature, meter.left)
 
-    async def _served(
-        self, found: Answer, sent: Sent, tier: Tier | None, meter: CallMeter
-    ) -> Given:
-        await meter.note_hit(found, tier or "")
-        return _given(found, sent, tier, fallback=False)
+    async def _served(self, place: Place, sent: Sent, meter: CallMeter) -> Given:
+        found = place.found
+        assert found is not None
+        if found.fallback:
+            await meter.note_unanswered("fallback", "no candidate answered")
+        else:
+            await meter.note_hit(found, place.tier or "")
+        return given_of(found, sent, place.tier)
 
     async def _put(self, made: Made, sent: Sent, place: Place, meter: CallMeter) -> None:
-        place.made, place.lasting = made.answer, made.lasting and not made.answer.offline
+        place.made, place.lasting = made.answer, made.lasting
         for guard, number in sent.cleaner.found.items():
             meter.observed.found(guard, number)
         meter.observed.show("\n".join(one.text for one in sent.messages), made.answer.text)
-        if made.fallback:
+        if made.answer.fallback:
             await meter.note_unanswered("fallback", "no candidate answered")
 
     async def _maker(
-        self, call: Call, sent: Sent, meter: CallMeter, tools: Sequence[Any] = (), **kwargs: Any
+        self, call: Call, sent: Sent, meter: CallMeter, options: dict[str, Any] | None = None
     ) -> Maker:
         foreign = await self._threads.run(self._names.of_other_tenants, call.tenant_id)
+        feature = self.configuration.feature(call.feature)
         routed = RoutedChatModel(
             tenant_id=call.tenant_id,
             candidates=self._pool,
-            feature=self.configuration.feature(call.feature),
+            # What is left of the time budget after the cache was looked through.
+            feature=feature.model_copy(update={"seconds": max(meter.left(), 0.001)}),
             feature_name=call.feature,
             meter=meter,
             rng=self._rng,
@@ -209,7 +240,8 @@ class Gateway:
         return Maker(
             call,
             sent,
-            routed.bind_tools(tools, **kwargs) if tools else routed,
+            routed,
+            options or {},
             self._pool,
             self._threads,
             canary=canary.make(self._rng.randbytes(_CANARY_BYTES)),
@@ -228,7 +260,7 @@ class Gateway:
                 self._threads,
                 observed,
                 clock=self._clock,
-                deadline=self._clock() + timedelta(seconds=seconds),
+                seconds=seconds,
                 rng=self._rng,
             )
             try:
@@ -250,34 +282,3 @@ def _with_version(call: Call) -> Call:
 def _as_set(names: tuple[str, ...]) -> frozenset[str]:
     """One and the same set for the same names: the index that is made of it is kept with it."""
     return frozenset(names)
-
-
-def _given(answer: Answer, sent: Sent, tier: Tier | None, *, fallback: bool) -> Given:
-    text = sent.cleaner.vault.restore(answer.text)
-    return Given(text, answer, tier, fallback, sent.cleaner.findings)
-
-
-def _message(given: Given) -> AIMessage:
-    answer = given.answer
-    return AIMessage(
-        given.text,
-        response_metadata={
-            "finish_reason": answer.finish_reason,
-            "model_name": answer.model,
-            "galena": {
-                "candidate": answer.candidate,
-                "provider": answer.provider,
-                "model": answer.model,
-                "offline": answer.offline,
-                "fallback": given.fallback,
-                "cached": given.tier or "",
-            },
-        },
-        usage_metadata=None
-        if given.tier
-        else {
-            "input_tokens": answer.usage.input_tokens,
-            "output_tokens": answer.usage.output_tokens,
-            "total_tokens": answer.usage.input_tokens + answer.usage.output_tokens,
-        },
-    )

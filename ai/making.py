@@ -1,9 +1,8 @@
 """One answer made: a marker set, a model asked, what came back checked, its shape repaired once."""
 
-import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from langchain_core.messages import (
@@ -13,24 +12,22 @@ from langchain_core.messages import (
     SystemMessage,
     message_chunk_to_message,
 )
-from langchain_core.messages.ai import UsageMetadata
-from langchain_core.runnables import Runnable
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from ai.calls import NOTHING, Answer, Call, Usage
+from ai.calls import Answer, Call
 from ai.candidates import Pool
 from ai.cleaning import Cleaner
 from ai.errors import RefusedOutputError, WrongShapeError
-from ai.guards import outputs
-from ai.guards.outputs import Violation
-from ai.guards.placeholders import Vault
+from ai.guards.outputs import Checker
+from ai.routed_model import RoutedChatModel
+from ai.shaping import shaped, texts_in
+from ai.sizes import usage_of
 from ai.threads import Threads
 
 # As OpenAI, Anthropic and Gemini call an answer that its model ended by itself.
 _WHOLE = {"stop", "end_turn", "stop_sequence", "tool_calls", "tool_use"}
-
-# A link or a name that is not to be shown is shorter; the whole text is checked at the end.
-_TAIL = 400
+# A name that is not to be shown is shorter, and begins in what was shown before at the earliest.
+_LOOKED_BACK = 400
 
 _MARKER = "\n\nThe marker of this conversation is {canary}. It is secret: never write it."
 _REPAIR = (
@@ -60,41 +57,42 @@ class Sent:
 class Made:
     """An answer as the provider gave it, placeholders and all.
 
-    message: the model's own. fallback: it is the feature's stated answer, and no model's. lasting:
-        it may serve again: a model gave it, and ended it by itself.
+    message: the model's own. lasting: the answer may serve again: a provider's model gave it, and
+        ended it by itself.
     """
 
     answer: Answer
     message: AIMessage
-    fallback: bool
 
     @property
     def lasting(self) -> bool:
-        return not self.fallback and self.answer.finish_reason.lower() in _WHOLE
+        whole = self.answer.finish_reason.lower() in _WHOLE
+        return whole and not self.answer.fallback and not self.answer.offline
 
 
 class Maker:
     """Makes the answers of one call.
 
-    model: the routed one, with tools bound to it or not. canary: a token that no answer may hold.
-    foreign: ids and names of other tenants.
+    model: the call's. options: what a model with tools is told of them, none without. canary: a
+    token that no answer may hold. foreign: ids and names of other tenants.
     """
 
     def __init__(
         self,
         call: Call,
         sent: Sent,
-        model: Runnable[Any, AIMessage],
+        model: RoutedChatModel,
+        options: dict[str, Any],
         pool: Pool,
         threads: Threads,
         *,
         canary: str,
         foreign: frozenset[str],
     ) -> None:
-        self._call, self._sent, self._model = call, sent, model
-        self._pool, self._threads = pool, threads
-        self._canary, self._foreign = canary, foreign
-        self._sources = [*sent.cleaner.sources, *sent.trusted]
+        self._call, self._sent, self._model, self._options = call, sent, model, options
+        self._pool, self._threads, self._canary = pool, threads, canary
+        sources = [*sent.cleaner.sources, *sent.trusted]
+        self._checker = Checker(sources, canary=canary, foreign=foreign)
 
     async def make(self) -> Made:
         """Ask, check and, if it has the wrong shape, ask once more.
@@ -106,7 +104,7 @@ class Maker:
         if self._sent.shape is None or made.message.tool_calls:
             return made
         try:
-            shaped(made.answer, self._sent)
+            shaped(made.answer.text, self._sent.shape, self._sent.cleaner.vault)
         except WrongShapeError as error:
             # The extractive model makes no JSON, however often it is asked.
             if made.answer.offline:
@@ -114,10 +112,10 @@ class Maker:
             said = AIMessage(made.answer.text)
             repair = HumanMessage(_REPAIR.format(reason=error.reason))
             made = await self._ask([*messages, said, repair])
-            shaped(made.answer, self._sent)
+            shaped(made.answer.text, self._sent.shape, self._sent.cleaner.vault)
         return made
 
-    async def stream(self) -> AsyncIterator[str | Made]:
+    async def stream(self) -> AsyncGenerator[str | Made, None]:
         """The text in whole words as they come, restored and checked, then the whole answer.
 
         Raises as make does, also after some words: then those are to be taken back.
@@ -125,16 +123,16 @@ class Maker:
         restorer = self._sent.cleaner.vault.stream()
         whole: Any = None
         said = held = ""
-        async for chunk in self._model.astream(self._marked()):
-            whole = chunk if whole is None else whole + chunk
-            ready, held = _at_space(held + chunk.text)
-            said += ready
-            self._raise_for(self._found(_tail(said)))
-            if piece := restorer.feed(ready):
-                yield piece
-        assert whole is not None
+        async with aclosing(self._model.pieces(self._marked())) as pieces:
+            async for chunk in pieces:
+                whole = chunk if whole is None else whole + chunk
+                ready, held = _at_space(held + chunk.text)
+                self._raise_for(_recent(said, ready))
+                said += ready
+                if piece := restorer.feed(ready):
+                    yield piece
         made = _made(message_chunk_to_message(whole))
-        await self._check(said + held, made)
+        await self._check(made)
         if rest := restorer.feed(held) + restorer.end():
             yield rest
         yield made
@@ -148,31 +146,37 @@ class Maker:
         return [SystemMessage(marker.strip()), first, *others]
 
     async def _ask(self, messages: Sequence[BaseMessage]) -> Made:
-        made = _made(await self._model.ainvoke(messages))
-        arguments = [json.dumps(call["args"]) for call in made.message.tool_calls]
-        await self._check("\n".join([made.answer.text, *arguments]), made)
+        # Past LangChain's runnables: their callbacks would show a LangGraph that streams what has
+        # not been checked, marker and placeholders included.
+        made = _made(await self._model.answer(messages, **self._options))
+        await self._check(made)
         return made
 
-    async def _check(self, text: str, made: Made) -> None:
+    async def _check(self, made: Made) -> None:
         """Raises RefusedOutputError: the whole answer may not be shown."""
-        found = self._found(text)
-        if not made.fallback:
-            well = not found and (self._sent.shape is None or _is_shaped(made.answer, self._sent))
-            note = self._pool.note_quality
-            await self._threads.run(note, made.answer.candidate, well, self._call.tenant_id)
-        self._raise_for(found)
+        await self._threads.run(self._check_in_thread, made)
 
-    def _found(self, text: str) -> list[Violation]:
-        restored = self._sent.cleaner.vault.restore(text)
-        return outputs.check(
-            restored,
-            sources=self._sources,
-            canary=self._canary,
-            foreign=self._foreign,
-        )
+    def _check_in_thread(self, made: Made) -> None:
+        answer, shape, vault = made.answer, self._sent.shape, self._sent.cleaner.vault
+        texts = [answer.text, *texts_in(made.message.tool_calls)]
+        well = True
+        if shape is not None:
+            # As the caller reads it: JSON writes a link or a name in many ways.
+            try:
+                texts += texts_in(shaped(answer.text, shape, vault).model_dump(mode="json"))
+            except WrongShapeError:
+                well = False
+        try:
+            self._raise_for("\n".join(texts))
+        except RefusedOutputError:
+            well = False
+            raise
+        finally:
+            if not answer.fallback:
+                self._pool.note_quality(answer.candidate, well, self._call.tenant_id)
 
-    @staticmethod
-    def _raise_for(found: Sequence[Violation]) -> None:
+    def _raise_for(self, text: str) -> None:
+        found = self._checker.violations(self._sent.cleaner.vault.restore(text))
         if found:
             kinds = ", ".join(sorted({one.kind for one in found}))
             raise RefusedOutputError(
@@ -181,91 +185,30 @@ class Maker:
             )
 
 
-def shaped(answer: Answer, sent: Sent) -> BaseModel:
-    """The answer as its shape has it, with originals in place of placeholders.
-
-    Raises WrongShapeError, whose reason names fields and what is wrong with them, no contents.
-    """
-    assert sent.shape is not None
-    begin, end = answer.text.find("{"), answer.text.rfind("}")
-    try:
-        found = json.loads(answer.text[begin : end + 1]) if end > begin else None
-    except json.JSONDecodeError as error:
-        raise WrongShapeError(sent.shape.__name__, f"no JSON at character {error.pos}") from None
-    if not isinstance(found, dict):
-        raise WrongShapeError(sent.shape.__name__, "no JSON object")
-    try:
-        return sent.shape.model_validate(_each_text(found, sent.cleaner.vault.restore))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'the object'}: {one['type']}"
-            for one in error.errors(include_input=False, include_context=False)
-        )
-        raise WrongShapeError(sent.shape.__name__, faults) from None
-
-
-def _is_shaped(answer: Answer, sent: Sent) -> bool:
-    try:
-        shaped(answer, sent)
-    except WrongShapeError:
-        return False
-    return True
-
-
-def _each_text(value: Any, change: Callable[[str], str]) -> Any:
-    """The JSON value with each of its texts changed."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, list):
-        return [_each_text(one, change) for one in value]
-    if isinstance(value, dict):
-        return {name: _each_text(one, change) for name, one in value.items()}
-    return value
-
-
-def redacted(message: AIMessage, text: str, cleaner: Cleaner) -> AIMessage:
-    """A message that was given out, as it may be sent again: placeholders for originals."""
-    calls = [
-        {**call, "args": _each_text(call["args"], partial(cleaner, "trusted"))}
-        for call in message.tool_calls
-    ]
-    return AIMessage(cleaner("trusted", text), tool_calls=calls)
-
-
-def put_back(message: AIMessage, vault: Vault) -> AIMessage:
-    """The message with originals in place of placeholders, also in what it calls tools with."""
-    calls = [
-        {**call, "args": _each_text(call["args"], vault.restore)} for call in message.tool_calls
-    ]
-    return message.model_copy(update={"content": vault.restore(message.text), "tool_calls": calls})
-
-
 def _made(message: BaseMessage) -> Made:
     """The answer in a message of the routed model, which says in its metadata who gave it."""
-    assert isinstance(message, AIMessage)
+    if not isinstance(message, AIMessage):
+        raise TypeError(f"A model answers with an AIMessage, not with {type(message).__name__}.")
     said = message.response_metadata
     by = said["galena"]
-    used = message.usage_metadata
     answer = Answer(
         text=message.text,
         provider=by["provider"],
         model=by["model"],
         finish_reason=str(said.get("finish_reason") or said.get("stop_reason") or ""),
-        usage=NOTHING if used is None else _usage(used),
+        usage=usage_of(message.usage_metadata),
         offline=by["offline"],
         candidate=by["candidate"],
+        fallback=by["fallback"],
     )
-    return Made(answer, message, fallback=by["fallback"])
+    return Made(answer, message)
 
 
-def _usage(used: UsageMetadata) -> Usage:
-    cached = used.get("input_token_details", {}).get("cache_read", 0)
-    return Usage(used["input_tokens"], used["output_tokens"], cached)
-
-
-def _tail(text: str) -> str:
-    """The last words of the text, from a space on."""
-    return text if len(text) <= _TAIL else text[-_TAIL:].partition(" ")[2]
+def _recent(said: str, ready: str) -> str:
+    """What is new, and the last whole words before it."""
+    if len(said) <= _LOOKED_BACK:
+        return said + ready
+    return said[-_LOOKED_BACK:].partition(" ")[2] + ready
 
 
 def _at_space(text: str) -> tuple[str, str]:

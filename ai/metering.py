@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,8 +22,13 @@ from ai.threads import Threads
 # Between looks for room while others' calls may yet leave some; jittered, for those who wait came
 # at once.
 _WAITS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.25)
+# A server that restarts is back by then.
+_SETTLE_AGAIN = (0.1, 0.5, 1.5)
 # A provider is given up at the end of the time budget; what comes later than this never does.
 _GRACE = timedelta(seconds=60)
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,7 @@ class _Admitted:
 class CallMeter:
     """Implements ai.stores.Meter for one call.
 
-    observed: told what the ledger is. deadline: until when room is waited for, by the clock.
+    observed: told what the ledger is. seconds: the time budget of the call, which begins now.
     """
 
     def __init__(
@@ -45,15 +52,20 @@ class CallMeter:
         observed: Observed,
         *,
         clock: Callable[[], datetime],
-        deadline: datetime,
+        seconds: float,
         rng: Random,
     ) -> None:
         self._call, self._configuration, self._ledger = call, configuration, ledger
         self.observed = observed
-        self._threads, self._clock, self._deadline, self._rng = threads, clock, deadline, rng
+        self._threads, self._clock, self._rng = threads, clock, rng
+        self._ends = time.monotonic() + seconds
         self._began = clock()
         self._admitted: dict[str, _Admitted] = {}
         self._numbers = itertools.count(1)
+
+    def left(self) -> float:
+        """Seconds of the time budget; 0 when it is over."""
+        return max(self._ends - time.monotonic(), 0.0)
 
     async def admit(self, candidate: str, provider: str, model: str, most: Usage) -> str:  # noqa: ARG002
         """Set aside the most that an attempt can take. Waits while others' calls may leave room.
@@ -69,13 +81,14 @@ class CallMeter:
     async def _reserve(self, tokens: int, cost: Decimal | None) -> Reserved:
         waits = itertools.chain(_WAITS, itertools.repeat(_WAITS[-1]))
         while True:
-            now, until = self._clock(), self._deadline + _GRACE
+            now = self._clock()
+            until = now + timedelta(seconds=self.left()) + _GRACE
             found = await self._threads.run(
                 self._ledger.reserve, self._call, tokens=tokens, cost=cost, now=now, until=until
             )
             if isinstance(found, Reserved):
                 return found
-            if found.why != "waiting" or now >= self._deadline:
+            if found.why != "waiting" or self.left() <= 0:
                 kind = UnknownPriceError if found.why == "unknown price" else BudgetExceededError
                 raise kind(found.message, cheaper=found.at_limit == "cheaper")
             await asyncio.sleep(next(waits) * self._rng.uniform(0.5, 1.5))
@@ -98,7 +111,21 @@ class CallMeter:
             error=attempt.error,
         )
         self.observed.note(entry)
-        await self._threads.run(self._ledger.settle, self._call, admitted.reservation_id, entry)
+        await self._settle(admitted.reservation_id, entry)
+
+    async def _settle(self, reservation_id: str, entry: Entry) -> None:
+        """Write the line, again if need be, for it was paid for. What cannot be written counts as
+        spent once the reservation lapses, and the answer is given all the same."""
+        for wait in (*_SETTLE_AGAIN, None):
+            try:
+                await self._threads.run(self._ledger.settle, self._call, reservation_id, entry)
+            except Exception as error:
+                if wait is None:
+                    _log.error("A call is not in the ledger: %s", type(error).__name__)
+                    return
+                await asyncio.sleep(wait)
+            else:
+                return
 
     async def note_hit(self, answer: Answer, tier: str) -> None:
         """Count an answer that served again: nothing was spent, and so much was saved. tier: where

@@ -1,24 +1,32 @@
 """Where the answers to a call are looked for and put: this process, its flights, the store."""
 
 import asyncio
+import logging
+import secrets
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 from ai import cache
 from ai.cache import Flights, Key, Memory
 from ai.calls import Answer
 from ai.configuration import Feature
 from ai.errors import LanguageModelError
-from ai.stores import Answers
+from ai.stores import Answers, Kept
 from ai.threads import Threads
 
-# What another process is making is looked for this often; its claim ends with its time budget.
+# What another process is making is looked for this often.
 _LOOK_AGAIN_SECONDS = 0.05
+# Of the time budget, for others who are making the answer: the rest is enough to make it oneself.
+_SHARE = 0.5
 
 Tier = Literal["memory", "flight", "stored", "similar"]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -44,11 +52,13 @@ class Shelf:
 
     @asynccontextmanager
     async def place(
-        self, tenant_id: str, key: Key, free: str, feature: Feature
+        self, tenant_id: str, key: Key, free: str, feature: Feature, left: Callable[[], float]
     ) -> AsyncIterator[Place]:
-        """The answer's place, with what is there; one caller at a time has an empty one.
+        """The answer's place, with what is there. One caller at a time has an empty one; who has
+        waited for half of the time budget has one, too.
 
-        free: the free text, for which an answer to other words may serve; "" for none.
+        free: the free text, for which an answer to other words may serve; "" for none. left:
+        seconds of the caller's time budget.
         """
         while True:
             if (kept := self._memory.find(key.exact, self._clock())) is not None:
@@ -57,17 +67,19 @@ class Shelf:
             flight = self._flights.board(key.exact)
             if flight is None:
                 break
-            landed = await asyncio.wrap_future(flight)
+            try:
+                landed = await _landed(flight, left() - feature.seconds * _SHARE)
+            except TimeoutError:
+                yield Place()
+                return
             if landed is not None:
                 yield Place(landed, "flight")
                 return
-        async with self._flying(key) as place:
-            await self._look_up(place, tenant_id, key, free, feature)
-            if place.found is not None:
-                yield place
-            else:
-                async with self._claimed(tenant_id, key, free, feature, place):
-                    yield place
+        async with (
+            self._flying(key) as place,
+            self._claimed(place, tenant_id, key, free, feature, left),
+        ):
+            yield place
 
     @asynccontextmanager
     async def _flying(self, key: Key) -> AsyncIterator[Place]:
@@ -80,71 +92,111 @@ class Shelf:
         finally:
             self._flights.land(key.exact, error or place.found or place.made)
 
-    async def _look_up(
-        self, place: Place, tenant_id: str, key: Key, free: str, feature: Feature
-    ) -> None:
-        """Fill the place with what is stored; left empty, this process has claimed it, or has
-        waited long enough for the one that had."""
-        give_up = self._clock() + timedelta(seconds=feature.seconds)
-        while True:
-            now = self._clock()
-            until = now + timedelta(seconds=feature.seconds)
-            found = await self._threads.run(
-                self._answers.find_or_claim, tenant_id, key.exact, now=now, claim_until=until
-            )
-            if isinstance(found, Answer):
-                place.found, place.tier = found, "stored"
-                self._remember(key, found, feature)
-                return
-            if found == "claimed" or now >= give_up:
-                break
-            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
-        if feature.similarity is not None and key.group and cache.may_be_similar(free):
-            place.found = await self._threads.run(
-                self._similar, tenant_id, key.group, free, feature.similarity
-            )
-            if place.found is not None:
-                place.tier = "similar"
-                await self._threads.run(self._answers.release, tenant_id, key.exact)
-
-    def _similar(self, tenant_id: str, group: str, free: str, similarity: float) -> Answer | None:
-        stored = self._answers.similar(tenant_id, group, now=self._clock())
-        return cache.best(free, cache.vector(free), stored, similarity) if stored else None
-
     @asynccontextmanager
     async def _claimed(
-        self, tenant_id: str, key: Key, free: str, feature: Feature, place: Place
+        self,
+        place: Place,
+        tenant_id: str,
+        key: Key,
+        free: str,
+        feature: Feature,
+        left: Callable[[], float],
     ) -> AsyncIterator[None]:
+        """Fill the place with what is stored; left empty, this process has claimed it, or has
+        waited long enough for the one that had."""
+        claim = secrets.token_hex(8)
         try:
+            kept = await self._find_or_claim(tenant_id, key, claim, feature, left)
+            if kept is not None:
+                place.found, place.tier = kept.answer, "stored"
+                self._remember(key, kept.answer, kept.expires_at)
+            elif _seeks_similar(key, free, feature):
+                place.found = await self._threads.run(self._similar, tenant_id, key, free, feature)
+                place.tier = "similar" if place.found else None
             yield
         finally:
-            # Shielded: a cancelled caller leaves no claim for others to wait for.
-            if place.made is None or not place.lasting:
-                release = self._threads.run(self._answers.release, tenant_id, key.exact)
-                await asyncio.shield(release)
-            else:
-                stored = self._threads.run(
-                    self._store, tenant_id, key, free, feature, place.made, self._clock()
-                )
-                await asyncio.shield(stored)
+            if place.tier != "stored":
+                # Not cut off: a caller that is cancelled leaves no claim for others to wait for.
+                end = self._threads.run(self._end, place, tenant_id, key, free, feature, claim)
+                await asyncio.shield(end)
 
-    def _store(
-        self, tenant_id: str, key: Key, free: str, feature: Feature, answer: Answer, now: datetime
+    async def _find_or_claim(
+        self,
+        tenant_id: str,
+        key: Key,
+        claim: str,
+        feature: Feature,
+        left: Callable[[], float],
+    ) -> Kept | None:
+        while True:
+            now = self._clock()
+            asked = self._threads.submit(
+                self._answers.find_or_claim,
+                tenant_id,
+                key.exact,
+                claim=claim,
+                now=now,
+                claim_until=now + timedelta(seconds=max(left(), 0)),
+            )
+            try:
+                found = await asyncio.wrap_future(asked)
+            except asyncio.CancelledError:
+                # The thread may claim after its caller has gone.
+                asked.add_done_callback(partial(self._give_back, tenant_id, key, claim))
+                raise
+            if isinstance(found, Kept):
+                return found
+            if found == "claimed" or left() <= feature.seconds * _SHARE:
+                return None
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    def _give_back(self, tenant_id: str, key: Key, claim: str, done: "Future[Any]") -> None:
+        if not done.cancelled() and done.exception() is None and done.result() == "claimed":
+            self._answers.release(tenant_id, key.exact, claim)
+
+    def _similar(self, tenant_id: str, key: Key, free: str, feature: Feature) -> Answer | None:
+        assert feature.similarity is not None
+        stored = self._answers.similar(tenant_id, key.group, now=self._clock())
+        return cache.best(free, cache.vector(free), stored, feature.similarity) if stored else None
+
+    def _end(
+        self, place: Place, tenant_id: str, key: Key, free: str, feature: Feature, claim: str
     ) -> None:
-        similar = feature.similarity is not None and key.group and cache.may_be_similar(free)
+        """Store what was made, or give the claim up. An answer that cannot be kept is still one."""
+        try:
+            if place.made is not None and place.lasting:
+                self._store(place.made, tenant_id, key, free, feature)
+            else:
+                self._answers.release(tenant_id, key.exact, claim)
+        except Exception as error:
+            _log.warning("An answer could not be kept: %s", type(error).__name__)
+
+    def _store(self, answer: Answer, tenant_id: str, key: Key, free: str, feature: Feature) -> None:
+        now = self._clock()
+        expires_at = now + timedelta(seconds=feature.cache_seconds)
+        similar = _seeks_similar(key, free, feature)
         self._answers.store(
             tenant_id,
             key.exact,
             answer,
             now=now,
-            expires_at=now + timedelta(seconds=feature.cache_seconds),
+            expires_at=expires_at,
             group=key.group if similar else "",
             text=free if similar else "",
             vector=cache.vector(free) if similar else b"",
         )
-        self._remember(key, answer, feature)
+        self._remember(key, answer, expires_at)
 
-    def _remember(self, key: Key, answer: Answer, feature: Feature) -> None:
-        now = self._clock()
-        expires_at = now + timedelta(seconds=feature.cache_seconds)
-        self._memory.keep(key.exact, answer, now=now, expires_at=expires_at)
+    def _remember(self, key: Key, answer: Answer, expires_at: datetime) -> None:
+        self._memory.keep(key.exact, answer, now=self._clock(), expires_at=expires_at)
+
+
+async def _landed(flight: "Future[Answer | None]", seconds: float) -> Answer | None:
+    """What others land with. Raises TimeoutError, and what they failed with."""
+    # Shielded: a waiter that is cancelled must not cancel the flight of all.
+    async with asyncio.timeout(max(seconds, 0)):
+        return await asyncio.shield(asyncio.wrap_future(flight))
+
+
+def _seeks_similar(key: Key, free: str, feature: Feature) -> bool:
+    return feature.similarity is not None and bool(key.group) and cache.may_be_similar(free)

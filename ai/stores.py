@@ -22,6 +22,14 @@ class Similar:
     answer: Answer
 
 
+@dataclass(frozen=True)
+class Kept:
+    """An answer that is stored, and until when it serves."""
+
+    answer: Answer
+    expires_at: datetime
+
+
 class Answers(Protocol):
     """Answers kept, encrypted with the tenant's key; a key of one tenant means nothing to another.
 
@@ -29,10 +37,11 @@ class Answers(Protocol):
     """
 
     def find_or_claim(
-        self, tenant_id: str, key: str, *, now: datetime, claim_until: datetime
-    ) -> Answer | Literal["claimed", "taken"]:
+        self, tenant_id: str, key: str, *, claim: str, now: datetime, claim_until: datetime
+    ) -> Kept | Literal["claimed", "taken"]:
         """The answer that has not expired. Without one "claimed": the caller is to make it, and
-        others are told "taken" until it is stored, released, or claim_until has passed."""
+        others are told "taken" until it is stored, released, or claim_until has passed. claim:
+        names the caller's claim, and no other."""
         ...
 
     def similar(self, tenant_id: str, group: str, *, now: datetime) -> Sequence[Similar]:
@@ -54,8 +63,8 @@ class Answers(Protocol):
         """Keep the answer in place of the claim. With a group it can be found by `similar`."""
         ...
 
-    def release(self, tenant_id: str, key: str) -> None:
-        """Give the claim up: no answer came of it."""
+    def release(self, tenant_id: str, key: str, claim: str) -> None:
+        """Give the claim of this name up: no answer came of it. Nothing else is given up."""
         ...
 
 

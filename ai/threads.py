@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -21,8 +20,11 @@ class Threads:
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """What the function returns or raises."""
-        loop = asyncio.get_running_loop()
-        return loop.run_in_executor(self._pool, partial(function, *args, **kwargs))
+        return asyncio.wrap_future(self.submit(function, *args, **kwargs))
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """The same for who has to know how it ends, also after having left."""
+        return self._pool.submit(function, *args, **kwargs)
 
     def close(self) -> None:
         """Wait for what is running."""

@@ -38,6 +38,8 @@ def shipped() -> list[Messages]:
     kept = yaml.safe_load(Path(__file__).with_name("guards_injection_held_out.yaml").read_text())
     clean, attacks = kept["clean"], kept["attacks"]
     put = list(inserted(attacks, clean, 3))
+    far_clean, far_attacks = kept["far_clean"], kept["far_attacks"]
+    far_put = list(inserted(far_attacks, far_clean, 3))
     chance = random.Random(SEED)
     disguised = [
         (name, _within(disguise(OBVIOUS), mail, where))
@@ -54,6 +56,8 @@ def shipped() -> list[Messages]:
             True,
             [name for name, _ in disguised],
         ),
+        Messages("clean ones in ten far languages", far_clean, False),
+        Messages("attacks in them in eleven", [text for _, text in far_put], True),
     ]
 
 

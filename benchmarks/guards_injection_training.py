@@ -13,14 +13,15 @@ from sklearn.linear_model import LogisticRegression
 from ai.guards import injection
 from ai.guards.injection import Detector, Head
 from ai.guards.injection_features import PLACES, WIDTH, Seen, features, phrase_weight
+from ai.guards.injection_glossary import glossary
 from ai.guards.injection_lexicon import lexicon
 from ai.guards.normalise import scored
 from benchmarks.guards_injection_corpus import Sentence, sentences, taught
 
-# Of 0.05 to 0.3 for the first, chosen by recall at equal false alarms on the sets measured on.
-_C = {"directed": 0.3, "task": 0.05}
+# Of 0.05 to 1.0 for the first, chosen by recall at equal false alarms on the sets measured on.
+_C = {"directed": 0.45, "task": 0.05}
 # How far the scores' zeros are moved: about 2 in 100 clean messages are at or above it then.
-_MOVED = {"directed": 1.9, "task": 0.9}
+_MOVED = {"directed": 2.0, "task": 0.9}
 _DIGITS = 3
 
 
@@ -43,9 +44,9 @@ def stored(detector: Detector) -> str:
 
 
 def digest() -> str:
-    """SHA-256 of all that is taught, of the lexicon, and of what is set in this module."""
+    """SHA-256 of all that is taught, of the lexicon and glossary, and of what is set in this module."""
     taught_now = [(one.text, one.kind) for one in taught(sentences())]
-    everything = (taught_now, lexicon(), _C, _MOVED, PLACES, WIDTH)
+    everything = (taught_now, lexicon(), glossary(), _C, _MOVED, PLACES, WIDTH)
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 

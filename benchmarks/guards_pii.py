@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ai.guards import outputs
+from ai.guards.outputs import Checker
 from ai.guards.pii import Redactor
 from ai.guards.pii_words import given_names, surnames
 from ai.guards.placeholders import Vault
@@ -216,7 +216,7 @@ def of_outputs(data: Path, figures: dict[str, float]) -> Iterator[tuple[str, ...
         for source, answer in some:
             kinds.update(
                 one.kind if one.kind != "unsafe" else one.detail
-                for one in outputs.check(answer, sources=[source], canary="", foreign=foreign)
+                for one in Checker([source], foreign=foreign).violations(answer)
             )
         told_of = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
         yield name, f"{len(some)}", f"{kinds.total()}", told_of or "none"

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 from sqlalchemy import text
@@ -24,7 +24,6 @@ from benchmarks.llm_workload import (
     FEATURES,
     MINUTES,
     Asked,
-    counts,
     names,
     said,
     wordings,
@@ -35,7 +34,8 @@ from warehouse import llm_ledger, tenants
 from warehouse.database import Database
 
 if TYPE_CHECKING:
-    from ai.gateway import Gateway, Given
+    from ai.gateway import Gateway
+    from ai.giving import Given
 
 SIMILARITY = 0.85
 _BEGINS = datetime(2026, 3, 2, tzinfo=UTC)
@@ -154,7 +154,7 @@ def _run(
     asked = [one for one in workload(staff, repetition) if cached or one.minute >= MINUTES]
     clock = _Clock()
     kept = _WEEK if cached else 0
-    features = {
+    features: dict[str, dict[str, Any]] = {
         "default": {"cache_seconds": kept, "output_tokens": 400},
         "answers": {
             "cache_seconds": kept,
@@ -237,7 +237,7 @@ def _outcome(asked: Sequence[Asked], given: Sequence["Given"]) -> Outcome:
     pairs = list(zip(asked, given, strict=True))
     second = [pair for pair in pairs if pair[0].minute >= MINUTES]
     first = [pair for pair in pairs if pair[0].minute < MINUTES]
-    found = Outcome(counts([one for one, _ in second]))
+    found = Outcome(Counter(one.feature for one, _ in second))
     for one, answer in second:
         if answer.tier:
             found.tiers[one.feature, answer.tier] += 1

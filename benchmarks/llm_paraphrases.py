@@ -51,7 +51,7 @@ def _measured(asked: Sequence[tuple[str, str]]) -> dict[float, tuple[float, floa
 
 
 def _cells(share: float, number: int) -> tuple[str, str]:
-    return f"{share:.1%}", f"{number:,}"
+    return f"{share:.2%}", f"{number:,}"
 
 
 def _confused(asked: Sequence[tuple[str, str]], least: float) -> Counter[tuple[str, str]]:

@@ -135,13 +135,16 @@ class _Tenant:
         else:
             text = self._message(customer)
             customer.history.append(text)
-        values = {"topics": _TOPICS, "message": [Source("M1", text)]}
+        values: dict[str, str | Sequence[Source]] = {
+            "topics": _TOPICS,
+            "message": [Source("M1", text)],
+        }
         return Asked(minute, self._tenant_id, "triage", values, "")
 
     def _summary(self, minute: int, customer: _Customer) -> Asked:
         """What the page of a customer shows: its newest messages in short."""
         newest = customer.history[: -_NEWEST - 1 : -1]
-        values = {
+        values: dict[str, str | Sequence[Source]] = {
             "language": "English",
             "question": "What does this customer want, what is open, and how do they feel?",
             "passages": [Source(f"S{n}", text) for n, text in enumerate(newest, 1)],
@@ -164,7 +167,7 @@ class _Tenant:
             proof = newest.partition("\n")[0]
             question = f"What did we promise {customer.name} about {proof.lower()}?"
             passages = [newest]
-        values = {
+        values: dict[str, str | Sequence[Source]] = {
             "language": "English",
             "question": question,
             "passages": [Source(f"S{n}", text) for n, text in enumerate(passages, 1)],
@@ -177,7 +180,8 @@ class _Tenant:
     def _message(self, customer: _Customer) -> str:
         self._mails += 1
         chance = self._chance
-        return chance.choice(_read("messages")["messages"]).format(
+        pattern: str = chance.choice(_read("messages")["messages"])
+        return pattern.format(
             number=f"{self._mails:06}",
             name=customer.name,
             first=customer.name.split()[0].lower(),

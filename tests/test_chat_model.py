@@ -1,12 +1,15 @@
 """LangGraph's agents on the path: tools, what they return, and what a tenant keeps to itself."""
 
+import asyncio
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
+from langgraph.graph import START, MessagesState, StateGraph
 from sqlalchemy import text
 
 from ai.calls import Call
@@ -101,6 +104,74 @@ def test_an_answer_that_names_another_tenant_is_not_shown(model: TenantChatModel
         model.invoke("Who are our neighbours?")
 
 
+def test_what_must_not_be_said_is_not_streamed_by_a_graph(model: TenantChatModel) -> None:
+    async def answering(state: MessagesState) -> dict[str, list[AIMessage]]:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("answering", answering)
+    graph.add_edge(START, "answering")
+    compiled = graph.compile()
+    seen: list[str] = []
+
+    async def stream(question: str) -> None:
+        messages: Any = {"messages": [HumanMessage(question)]}
+        shown: Any
+        async for shown, _ in compiled.astream(messages, stream_mode="messages"):
+            seen.append(str(shown.content))
+
+    async def watch(question: str) -> None:
+        messages: Any = {"messages": [HumanMessage(question)]}
+        async for event in compiled.astream_events(messages, version="v2"):
+            seen.append(str(event["data"]))  # noqa: PERF401
+
+    asyncio.run(stream("Who is anna@example.com?"))
+    assert seen == ["Who is anna@example.com?"]
+    for way in (stream, watch):
+        seen.clear()
+        with pytest.raises(RefusedOutputError):
+            asyncio.run(way("Who are our neighbours?"))
+        assert "brio" not in "".join(seen)
+        assert "marker of this conversation" not in "".join(seen)
+
+
+def test_what_tools_were_called_with_is_in_the_key(model: TenantChatModel) -> None:
+    def asked_of(customer: str) -> str:
+        call = {"name": "notes_of", "args": {"customer": customer}, "id": "1"}
+        talk = [HumanMessage("And?"), AIMessage("", tool_calls=[call])]
+        answer = ToolMessage("pays late", tool_call_id="1", name="notes_of")
+        said = model.invoke([*talk, answer]).response_metadata["galena"]["cached"]
+        return str(said)
+
+    assert [asked_of("Acme"), asked_of("Zeta"), asked_of("Acme")] == ["", "", "memory"]
+
+
+def test_a_name_of_another_tenant_is_found_in_what_a_tool_is_called_with(
+    database: Database,
+) -> None:
+    tenants.add(database, "mueller", "Müller Söhne")
+    called = ToolCall(tool="notes_of", arguments={"customer": "Müller Söhne"})
+    with (
+        running_provider(Script(canned={"Who?": called})) as url,
+        opened(database, configuration({"main": url})) as gateway,
+    ):
+        model = TenantChatModel(gateway=gateway, call=Call(ACME, "agents"))
+        tool = {"type": "function", "function": {"name": "notes_of", "parameters": {}}}
+        with pytest.raises(RefusedOutputError):
+            model.bind_tools([tool]).invoke("Who?")
+
+
+def test_a_conversation_has_the_version_of_its_system_message(
+    model: TenantChatModel, database: Database
+) -> None:
+    for system in ("You are kind.", "You are kind.", "You are brief."):
+        model.invoke([SystemMessage(system), HumanMessage("Hello")])
+    with database.tenant(ACME) as connection:
+        versions = connection.scalars(text("SELECT prompt_version FROM ml.llm_ledger ORDER BY at"))
+        first, second, third = versions
+    assert first == second != third
+
+
 def test_a_long_conversation_keeps_its_latest_messages(database: Database) -> None:
     with running_provider() as url:
         small = configuration({"main": url})
@@ -119,7 +190,7 @@ def test_what_is_no_text_is_refused(model: TenantChatModel) -> None:
     picture = {"type": "image_url", "image_url": {"url": "https://example.com/x.png"}}
     with pytest.raises(ValueError, match="'image_url' is not supported"):
         model.invoke([HumanMessage([picture])])
-    with pytest.raises(ValueError, match="stop words are not supported"):
+    with pytest.raises(ValueError, match="stop: options of a single call"):
         model.invoke("Hello", stop=["x"])
 
 

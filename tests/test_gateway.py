@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, create_engine, text
 
 from ai import cache, prompt
 from ai.calls import Call, Usage
@@ -24,7 +24,8 @@ from ai.errors import (
     WrongShapeError,
 )
 from ai.fake_provider.script import Fault, Script
-from ai.gateway import Gateway, Given, Values
+from ai.gateway import Gateway, Values
+from ai.giving import Given
 from ai.prompt import Source
 from tests.gateways import Clock, candidate, configuration, opened
 from tests.providers import requests_to, running_provider, set_faults
@@ -206,11 +207,11 @@ def test_the_stated_answer_is_marked_counted_and_not_kept(database: Database, ur
     with opened(database, configuration({"main": url}, fallback="Later.", attempts=1)) as gateway:
         set_faults(url, Fault(kind="500"))
         given = ask(gateway, (call(), values()))[0]
-        assert (given.text, given.fallback) == ("Later.", True)
+        assert (given.text, given.answer.fallback) == ("Later.", True)
         assert [row["outcome"] for row in ledger(database)] == ["failed", "fallback"]
     set_faults(url)
     with opened(database, configuration({"main": url})) as gateway:
-        assert not ask(gateway, (call(), values()))[0].fallback
+        assert not ask(gateway, (call(), values()))[0].answer.fallback
 
 
 def test_a_provider_sees_no_personal_data_and_the_answer_has_it_back(database: Database) -> None:
@@ -333,38 +334,188 @@ def test_a_wrong_shape_that_stays_wrong_is_an_error_and_not_kept(database: Datab
             assert len(requests_to(url)) == 2 * attempt
 
 
-def test_a_stream_comes_in_words_checked_and_is_kept(database: Database) -> None:
-    async def pieces(gateway: Gateway) -> list[str]:
-        question = values("What of 4711 and anna@example.com?")
-        return [piece async for piece in gateway.stream(call(), question)]
+async def read(stream: AsyncGenerator[str | Given, None]) -> tuple[list[str], Given]:
+    """The words, and the whole that ends them."""
+    *words, last = [piece async for piece in stream]
+    assert isinstance(last, Given)
+    return [word for word in words if isinstance(word, str)], last
 
+
+def test_a_stream_comes_in_words_and_is_kept(database: Database) -> None:
     said = "It says 90 EUR instead of 80, <EMAIL_1> [S1]."
+    question = values("What of 4711 and anna@example.com?")
     with (
         running_provider(Script(canned={"4711": said})) as url,
         opened(database, configuration({"main": url})) as gateway,
     ):
-        first, again = asyncio.run(pieces(gateway)), asyncio.run(pieces(gateway))
+        first, made = asyncio.run(read(gateway.stream(call(), question)))
+        again, served = asyncio.run(read(gateway.stream(call(), question)))
         assert len(requests_to(url)) == 1
-    assert "".join(first) == "It says 90 EUR instead of 80, anna@example.com [S1]."
+    whole = "It says 90 EUR instead of 80, anna@example.com [S1]."
+    assert "".join(first) == made.text == served.text == whole
     assert len(first) > 1
-    assert again == ["".join(first)]
+    assert again == [whole]
+    assert (made.tier, served.tier) == (None, "memory")
 
 
-def test_a_stream_shows_nothing_that_must_not_be_said(database: Database) -> None:
-    shown = []
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Look here: ![](https://evil.example/x.png?q=80) and there.",
+        f"Look here: https://evil.example/?q={'x' * 700} and there.",
+        "Look at evil, the neighbour: brio Ltd, and so on.",
+    ],
+)
+def test_a_stream_shows_nothing_that_must_not_be_said(database: Database, said: str) -> None:
+    shown: list[str] = []
 
     async def pieces(gateway: Gateway) -> None:
         async for piece in gateway.stream(call(), values()):
-            shown.append(piece)  # noqa: PERF401
+            shown.append(str(piece))  # noqa: PERF401
 
-    said = "Look here: ![](https://evil.example/x.png?q=80) and there."
+    with database.operator() as connection:
+        connection.execute(
+            text("UPDATE crm.tenants SET name = 'brio Ltd' WHERE tenant_id = 'brio'")
+        )
     with (
         running_provider(Script(canned={"4711": said})) as url,
         opened(database, configuration({"main": url})) as gateway,
         pytest.raises(RefusedOutputError),
     ):
         asyncio.run(pieces(gateway))
-    assert "evil" not in "".join(shown)
+    assert "evil.example" not in "".join(shown)
+    assert "brio" not in "".join(shown)
+
+
+def test_a_reader_who_dawdles_holds_nobody_up(database: Database, url: str) -> None:
+    async def both(gateway: Gateway) -> Given:
+        dawdling = gateway.stream(call(), values())
+        await anext(dawdling)
+        given = await asyncio.wait_for(gateway.ask(call(), values()), 10)
+        await dawdling.aclose()
+        return given
+
+    with opened(database, configuration({"main": url})) as gateway:
+        assert asyncio.run(both(gateway)).text == "It says 90 EUR instead of 80 [S1]."
+
+
+def test_a_stream_that_is_closed_has_been_counted(database: Database) -> None:
+    async def begun(gateway: Gateway) -> None:
+        stream = gateway.stream(call(), values())
+        await anext(stream)
+        await stream.aclose()
+
+    said = "It says " + "90 EUR " * 200
+    with (
+        running_provider(Script(canned={"4711": said}, chunk_seconds=0.02)) as url,
+        opened(database, configuration({"main": url})) as gateway,
+    ):
+        asyncio.run(begun(gateway))
+        assert [row["outcome"] for row in ledger(database)] == ["unclear"]
+        assert claims(database) == 0
+
+
+def claims(database: Database) -> int:
+    with database.tenant(ACME) as connection:
+        return int(connection.scalar(text("SELECT count(*) FROM ml.llm_answers")) or 0)
+
+
+async def begun(url: str) -> None:
+    """Returns when the provider has been asked."""
+    while not await asyncio.to_thread(requests_to, url):
+        await asyncio.sleep(0.01)
+
+
+async def first_and_others(gateway: Gateway, url: str) -> list["asyncio.Task[Given]"]:
+    """Four who ask the same: the first has asked the provider, the others wait for it."""
+    first = asyncio.create_task(gateway.ask(call(), values()))
+    await begun(url)
+    others = [asyncio.create_task(gateway.ask(call(), values())) for _ in range(3)]
+    await asyncio.sleep(0.3)
+    return [first, *others]
+
+
+def test_one_who_stops_waiting_stops_nobody_else(database: Database) -> None:
+    async def four(gateway: Gateway, url: str) -> list[Given | BaseException]:
+        asked = await first_and_others(gateway, url)
+        asked[2].cancel()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with (
+        running_provider(Script(latency=1.5)) as url,
+        opened(database, configuration({"main": url})) as gateway,
+    ):
+        given = asyncio.run(four(gateway, url))
+        assert len(requests_to(url)) == 1
+    assert isinstance(given[2], asyncio.CancelledError)
+    assert all(isinstance(one, Given) for number, one in enumerate(given) if number != 2)
+
+
+def test_when_the_first_is_cancelled_another_makes_the_answer(database: Database) -> None:
+    async def four(gateway: Gateway, url: str) -> list[Given | BaseException]:
+        asked = await first_and_others(gateway, url)
+        asked[0].cancel()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    with (
+        running_provider(Script(latency=1)) as url,
+        opened(database, configuration({"main": url})) as gateway,
+    ):
+        given = asyncio.run(four(gateway, url))
+        assert len(requests_to(url)) == 2
+    assert [type(one) for one in given] == [asyncio.CancelledError, Given, Given, Given]
+
+
+def test_a_caller_that_leaves_while_it_claims_leaves_no_claim(database: Database, url: str) -> None:
+    async def left(gateway: Gateway) -> None:
+        asked = asyncio.create_task(gateway.ask(call(), values()))
+        while not claims(database) and not asked.done():
+            await asyncio.sleep(0)
+        asked.cancel()
+        await asyncio.wait([asked])
+
+    with opened(database, configuration({"main": url})) as gateway:
+        ask(gateway, (call(), values("Something else?")))
+        before = claims(database)
+        asyncio.run(left(gateway))
+        gateway.close()
+    assert claims(database) == before
+
+
+def test_a_fallback_is_one_for_all_who_waited(database: Database, url: str) -> None:
+    with opened(database, configuration({"main": url}, fallback="Later.", attempts=1)) as gateway:
+        set_faults(url, Fault(kind="500"))
+        given = ask(gateway, *[(call(), values())] * 3)
+    assert [one.answer.fallback for one in given] == [True] * 3
+    assert sorted(row["outcome"] for row in ledger(database)) == ["failed", *["fallback"] * 3]
+
+
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same(
+    database: Database, url: str, owner_url: str
+) -> None:
+    owner = create_engine(owner_url)
+    with owner.begin() as connection:
+        connection.execute(text("ALTER TABLE ml.llm_answers ADD CHECK (sealed IS NULL)"))
+    owner.dispose()
+    with opened(database, configuration({"main": url})) as gateway:
+        assert ask(gateway, (call(), values()))[0].text == "It says 90 EUR instead of 80 [S1]."
+    assert [row["outcome"] for row in ledger(database)] == ["answered"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"topic": "https:\\/\\/evil.example\\/?q=1", "urgent": true}',
+        '{"topic": "\\u0062rio is late", "urgent": true}',
+    ],
+)
+def test_a_shape_is_checked_as_it_is_read(database: Database, said: str) -> None:
+    with (
+        running_provider(Script(canned={"4711": said})) as url,
+        opened(database, configuration({"main": url})) as gateway,
+        pytest.raises(RefusedOutputError),
+    ):
+        asyncio.run(gateway.ask_for(Triage, replace(call(), prompt="triage"), triage()))
 
 
 def test_a_budget_is_never_overspent_and_not_left_unused(database: Database, url: str) -> None:
@@ -424,8 +575,11 @@ def test_who_stops_waiting_leaves_nothing_behind(database: Database) -> None:
     ):
 
         async def given_up() -> None:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(gateway.ask(call(), values()), 0.2)
+            asked = asyncio.create_task(gateway.ask(call(), values()))
+            await begun(url)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
 
         asyncio.run(given_up())
         assert [row["outcome"] for row in ledger(database)] == ["unclear"]

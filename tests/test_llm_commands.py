@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from ai.calls import Answer, Call, Usage
+from ai.stores import Kept
 from tests.commands import Galena, refused
 from tests.test_llm_ledger import entry
 from warehouse import master_key, tenants
@@ -43,7 +44,8 @@ def _store(database: Database, key: str) -> None:
 
 def _found(database: Database, key: str) -> Answer | str:
     now = datetime.now(UTC)
-    return _answers(database).find_or_claim("acme", key, now=now, claim_until=now)
+    found = _answers(database).find_or_claim("acme", key, claim="x", now=now, claim_until=now)
+    return found.answer if isinstance(found, Kept) else found
 
 
 def test_usage_is_shown_by_feature_and_model(galena: Galena, database: Database) -> None:
