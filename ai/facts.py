@@ -1,38 +1,75 @@
 """What two questions must have in common before the answer to one may serve the other."""
 
-import re
+import unicodedata
+from collections.abc import Container
 from pathlib import Path
 
-# Names, amounts with their currency, dates, addresses and ids are one token each.
-_TOKEN = re.compile(r"<\w+>|[^\W_]+(?:[.,:/@'\u2019_+-][^\W_]+)*|[%€$£¥<>=]")
+_ENDS = "?!….\u037e\u061f\u0964\u3002\uff01\uff1f"
+_QUOTES = "\"'“”„«»\u2018\u2019\u201a\u2039\u203a"
+_OPENING = _QUOTES + "([{¿¡"
+_PAUSES = ",;:\u060c\u061b\u3001\uff0c\uff1a\uff1b" + _ENDS.replace("!", "").replace("\uff01", "")
+_CLOSING = _PAUSES + _ENDS + _QUOTES + ")]}"
 
 
 def agree(one: str, other: str) -> bool:
-    """Whether two texts say the same, in the same order, but for words that say nothing.
+    """Whether two texts say the same word for word, but for how they address, ask and end.
 
-    Numbers, dates, ids, names, placeholders and negations have to be equal, as has every other word
-    that is not in free_words.txt. A list of what must be equal would have holes: an embedding puts
-    "right" beside "wrong" and "before" beside "after", and no list of such pairs is whole.
+    Whatever stands between two spaces has to be equal, with its signs, marks and capitals. What may
+    differ is listed in free_words.txt. A list of what must be equal would have holes: an embedding
+    puts "right" beside "wrong" and "before" beside "after", and no list of such pairs is whole.
     """
     return facts(one) == facts(other)
 
 
 def facts(text: str) -> list[str]:
-    """The words that say something, in lower case and in order, synonyms as one word."""
-    words = (word.casefold().replace("\u2019", "'") for word in _TOKEN.findall(text))
+    """The words that say something, in order, synonyms as one word; all but the first as they are
+    written, for Sie is not sie in German, nor US us."""
+    words = [word for word in map(_bare, unicodedata.normalize("NFC", text).split()) if word]
+    begun: list[str] = []
+    while not begun and (opener := _longest(_OPENERS, [word.lower() for word in words])):
+        begun, words = _OPENERS[opener].split(), words[len(opener) :]
+    backwards = words[::-1]
+    while closer := _longest(_CLOSERS, backwards):
+        backwards = backwards[len(closer) :]
+    words = begun + backwards[::-1]
+    if words and words[0] == words[0].capitalize():
+        words[0] = words[0].lower()
     return [_SAME.get(word, word) for word in words if word not in _FREE]
 
 
-def _read() -> tuple[frozenset[str], dict[str, str]]:
-    free: set[str] = set()
-    same: dict[str, str] = {}
+def _bare(word: str) -> str:
+    """The word without the punctuation of its sentence. Beside a digit quotes, brackets and ! are
+    no such: 5" are inches and (500) is what is owed."""
+    word = word.replace("\u2019", "'")
+    if not any(map(str.isalnum, word)):
+        # French sets marks apart; smileys and operators say something.
+        return "" if set(word) <= set(_ENDS) else word
+    begins = word.lstrip(_OPENING)
+    word = word if begins[0].isdigit() else begins
+    ends = word.rstrip(_CLOSING)
+    return word.rstrip(_PAUSES) if ends[-1].isdigit() else ends
+
+
+def _longest(phrases: Container[tuple[str, ...]], words: list[str]) -> tuple[str, ...]:
+    """The longest of the phrases that the words begin with; () for none."""
+    for length in range(min(_LONGEST, len(words)), 0, -1):
+        if tuple(words[:length]) in phrases:
+            return tuple(words[:length])
+    return ()
+
+
+def _read() -> dict[str, list[list[str]]]:
+    """The lines of free_words.txt by their mark, each as its phrases."""
+    lines: dict[str, list[list[str]]] = {mark: [] for mark in "#-=^$"}
     for line in (Path(__file__).parent / "free_words.txt").read_text().splitlines():
-        words = line.removeprefix("=").split()
-        if line.startswith("="):
-            same |= dict.fromkeys(words, words[0])
-        elif not line.startswith("#"):
-            free.update(words)
-    return frozenset(free), same
+        if line:
+            lines[line[0]].append([phrase.strip() for phrase in line[1:].split("/")])
+    return lines
 
 
-_FREE, _SAME = _read()
+_LINES = _read()
+_FREE = frozenset(word for line in _LINES["-"] for word in line)
+_SAME = {word: line[0] for line in _LINES["="] for word in line}
+_OPENERS = {tuple(one.split()): line[0] for line in _LINES["^"] for one in line if one}
+_CLOSERS = {tuple(one.split()[::-1]) for line in _LINES["$"] for one in line}
+_LONGEST = max(map(len, [*_OPENERS, *_CLOSERS]))

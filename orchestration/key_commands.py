@@ -94,10 +94,14 @@ def rotate_master() -> None:
 
     with migrated_installation() as found:
         renewed = master_key.renew(os.environ)
-        there = [one for one in tenants.find_all(found.database) if one.status != "removing"]
-        keys, rewrapped = found.keys, 0
-        for tenant in there:
-            rewrapped += keys.rewrap(tenant.tenant_id, actor=getpass.getuser())
+        rewrapped = 0
+        # The former key goes after a pass that found nothing wrapped by it: others may add keys.
+        while True:
+            there = [one for one in tenants.find_all(found.database) if one.status != "removing"]
+            passed = sum(found.keys.rewrap(one.tenant_id, actor=getpass.getuser()) for one in there)
+            if not passed:
+                break
+            rewrapped += passed
         master_key.forget_old(os.environ)
     _say(
         f"{rewrapped:,} keys of {len(there):,} tenants are wrapped by the master key"

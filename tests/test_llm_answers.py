@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Connection, create_engine, text
 
 from ai.calls import Answer, Usage
-from ai.stores import Answers, Similar
+from ai.stores import Answers, Kept, Similar
 from tests.test_tenant_keys import process
 from warehouse import retention, tenants
 from warehouse.database import Database
@@ -49,9 +49,15 @@ def answers(both: Database) -> StoredAnswers:
 
 
 def _find(
-    answers: Answers, tenant_id: str = ACME, key: str = KEY, now: datetime = NOW
+    answers: Answers,
+    tenant_id: str = ACME,
+    key: str = KEY,
+    now: datetime = NOW,
+    claim: str = "mine",
 ) -> Answer | str:
-    return answers.find_or_claim(tenant_id, key, now=now, claim_until=now + timedelta(seconds=30))
+    until = now + timedelta(seconds=30)
+    found = answers.find_or_claim(tenant_id, key, claim=claim, now=now, claim_until=until)
+    return found.answer if isinstance(found, Kept) else found
 
 
 def _store(answers: Answers, tenant_id: str = ACME, key: str = KEY, said: str = "") -> None:
@@ -92,14 +98,51 @@ def test_of_many_at_once_one_makes_the_answer(both: Database) -> None:
 
 def test_a_claim_ends_when_given_up_or_when_its_maker_is_gone(answers: StoredAnswers) -> None:
     assert _find(answers) == "claimed"
-    answers.release(ACME, KEY)
+    answers.release(ACME, KEY, "mine")
     assert _find(answers) == "claimed"
     assert _find(answers, now=SOON - timedelta(seconds=1)) == "taken"
     assert _find(answers, now=SOON) == "claimed"
     assert _find(answers, now=SOON) == "taken", "a claim of its own time"
     _store(answers)
-    answers.release(ACME, KEY)
+    answers.release(ACME, KEY, "mine")
     assert _find(answers) == ANSWER, "what is stored is no claim"
+
+
+def test_nobody_gives_up_a_claim_of_somebody_else(answers: StoredAnswers) -> None:
+    assert _find(answers, claim="first") == "claimed"
+    answers.release(ACME, KEY, "second")
+    assert _find(answers, claim="second") == "taken"
+    assert _find(answers, claim="second", now=SOON) == "claimed", "the first took too long"
+    answers.release(ACME, KEY, "first")
+    assert _find(answers, claim="third", now=SOON) == "taken"
+    answers.release(ACME, KEY, "second")
+    assert _find(answers, claim="third", now=SOON) == "claimed"
+    _store(answers, BRIO)
+    assert _find(answers, BRIO, key="c" * 64, claim="third") == "claimed"
+    answers.release(ACME, "c" * 64, "third")
+    assert _find(answers, BRIO, key="c" * 64) == "taken", "nor of another tenant"
+
+
+def test_an_answer_says_until_when_it_serves(answers: StoredAnswers) -> None:
+    _store(answers)
+    times = {"now": NOW + timedelta(minutes=5), "claim_until": SOON + timedelta(minutes=5)}
+    assert answers.find_or_claim(ACME, KEY, claim="mine", **times) == Kept(ANSWER, LATER)
+
+
+def test_an_answer_takes_the_place_of_a_claim_and_a_claim_of_what_expired(
+    answers: StoredAnswers, urls: Urls
+) -> None:
+    states = []
+    for happens in (
+        lambda: _find(answers, claim="first"),
+        lambda: _store(answers),
+        lambda: _find(answers, now=LATER, claim="second"),
+    ):
+        happens()
+        with _past_policies(urls) as connection:
+            row = connection.execute(text("SELECT claim, sealed IS NULL FROM ml.llm_answers"))
+            states.append(tuple(row.one()))
+    assert states == [("first", True), (None, False), ("second", True)]
 
 
 def test_an_answer_serves_until_it_expires(answers: StoredAnswers) -> None:
@@ -196,8 +239,8 @@ def test_a_row_that_was_given_to_another_tenant_is_not_found(
         connection.execute(
             text(
                 "INSERT INTO ml.llm_answers SELECT 'acme', digest, group_digest,"
-                " (SELECT key_id FROM ml.tenant_keys WHERE tenant_id = 'acme'), sealed, stored_at,"
-                " expires_at FROM ml.llm_answers WHERE tenant_id = 'brio'"
+                " (SELECT key_id FROM ml.tenant_keys WHERE tenant_id = 'acme'), sealed, claim,"
+                " stored_at, expires_at FROM ml.llm_answers WHERE tenant_id = 'brio'"
             )
         )
     assert _find(answers) == "claimed"
@@ -248,7 +291,7 @@ def test_expired_answers_and_claims_are_deleted(answers: StoredAnswers, both: Da
     now = datetime.now(UTC)
     answers.store(ACME, "old", ANSWER, now=NOW, expires_at=now - timedelta(seconds=1))
     answers.store(ACME, "new", ANSWER, now=NOW, expires_at=now + timedelta(hours=1))
-    answers.find_or_claim(ACME, "claim", now=now, claim_until=now - timedelta(seconds=1))
+    _find(answers, key="claim", now=now - timedelta(minutes=1))
     _store(answers, BRIO)
     with both.tenant(ACME) as connection:
         assert retention.forget(connection, ACME, retention.Ages()) == 2

@@ -1,11 +1,13 @@
 """What is sealed opens in its place, with its tenant's key, and never again once that is gone."""
 
 import base64
+import itertools
 import os
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -87,10 +89,11 @@ def test_digests_differ_between_tenants(both: Database) -> None:
 
 def test_the_first_key_is_one_whoever_comes_first(both: Database) -> None:
     """Another process is about to make it."""
+    environment = {"GALENA_MASTER_KEY": FIRST}
     elsewhere, found = process(both), list[int]()
     waiting = threading.Thread(target=lambda: found.append(elsewhere.ring(ACME).key_id))
     with both.tenant(ACME) as connection:
-        made = tenant_keys.first(connection, ACME, master_key.read({"GALENA_MASTER_KEY": FIRST}))
+        made = tenant_keys.first(connection, ACME, partial(master_key.read, environment))
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive()
@@ -317,6 +320,73 @@ def test_a_renewal_that_was_interrupted_is_finished(
     master_key.forget_old(environment)
     assert [path.name for path in tmp_path.iterdir()] == ["master.key"]
     assert _opened(TenantKeys(both, read).ring(ACME), sealed) == b"said"
+
+
+@pytest.mark.parametrize("read_last", [1, 2], ids=["before its turn", "in its turn"])
+@pytest.mark.parametrize("make", [TenantKeys.ring, partial(TenantKeys.rotate, actor="ann")])
+def test_a_key_that_is_made_during_a_renewal_outlives_the_former_master_key(
+    both: Database, tmp_path: Path, make: Callable[[TenantKeys, str], object], read_last: int
+) -> None:
+    """read_last: at which reading of the former master key the process that makes it is held up."""
+    environment = {"GALENA_HOME": str(tmp_path)}
+    read = partial(master_key.read, environment)
+    held, go_on, readings = threading.Event(), threading.Event(), itertools.count(1)
+
+    def read_slowly() -> master_key.MasterKeys:
+        found = read()
+        if next(readings) == read_last:
+            held.set()
+            go_on.wait(60)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        making = pool.submit(make, TenantKeys(both, read_slowly), ACME)
+        held.wait(2)
+        master_key.renew(environment)
+        rewrapping = pool.submit(TenantKeys(both, read).rewrap, ACME, actor="ann")
+        wait([rewrapping], timeout=0.5)
+        go_on.set()
+        making.result(60)
+        rewrapping.result(60)
+    master_key.forget_old(environment)
+    assert TenantKeys(both, read).ring(ACME)
+
+
+def test_the_master_key_is_renewed_until_nothing_is_wrapped_by_the_former(
+    both: Database, galena: Galena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that has the former one alone adds a key when its tenant has been passed."""
+    for tenant_id in (ACME, BRIO):
+        process(both).ring(tenant_id)
+    rewrap, passed = TenantKeys.rewrap, list[str]()
+
+    def rewrap_and_add(keys: TenantKeys, tenant_id: str, *, actor: str) -> int:
+        if passed == [ACME]:
+            process(both).rotate(ACME, actor="ann")
+        passed.append(tenant_id)
+        return rewrap(keys, tenant_id, actor=actor)
+
+    monkeypatch.setattr(TenantKeys, "rewrap", rewrap_and_add)
+    monkeypatch.setenv("GALENA_MASTER_KEY", SECOND)
+    monkeypatch.setenv("GALENA_MASTER_KEY_OLD", FIRST)
+    assert "3 keys of 2 tenants" in galena("keys", "rotate-master").stdout
+    assert process(both, SECOND).ring(ACME)
+
+
+def test_what_is_forgotten_while_it_is_read_is_read_anew(both: Database) -> None:
+    readings = []
+
+    def read() -> master_key.MasterKeys:
+        readings.append(1)
+        if len(readings) == 1:
+            keys.forget(ACME)
+        return master_key.read({"GALENA_MASTER_KEY": FIRST})
+
+    process(both).ring(ACME)
+    keys = TenantKeys(both, read)
+    for times in (1, 2, 2):
+        keys.ring(ACME)
+        assert len(readings) == times
 
 
 _write_new = master_key._write_new

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, text
 from sqlalchemy.exc import IntegrityError
 
 from ai.calls import Answer, Usage
-from ai.stores import Similar
+from ai.stores import Kept, Similar
 from warehouse.database import Database
 from warehouse.sealing import SealedError
 from warehouse.tenant_keys import KeyRing, TenantKeys
@@ -35,12 +35,12 @@ class StoredAnswers:
         self._keys = keys
 
     def find_or_claim(
-        self, tenant_id: str, key: str, *, now: datetime, claim_until: datetime
-    ) -> Answer | Literal["claimed", "taken"]:
+        self, tenant_id: str, key: str, *, claim: str, now: datetime, claim_until: datetime
+    ) -> Kept | Literal["claimed", "taken"]:
         ring = self._keys.ring(tenant_id)
         digests = ring.digests(key)
-        times = {"now": now, "until": claim_until}
-        asked = {"tenant_id": tenant_id, "digests": digests, "digest": digests[0], **times}
+        by = {"tenant_id": tenant_id, "digests": digests, "digest": digests[0]}
+        asked = {**by, "claim": claim, "now": now, "until": claim_until}
         with self._database.tenant(tenant_id) as connection:
             while True:
                 row = connection.execute(_FIND_OR_CLAIM, asked).one_or_none()
@@ -50,7 +50,7 @@ class StoredAnswers:
                     return "claimed"
                 content = _opened(ring, row)
                 if content is not None:
-                    return content.answer
+                    return Kept(content.answer, row.expires_at)
                 connection.execute(_DELETE, {"tenant_id": tenant_id, "digest": row.digest})
 
     def similar(self, tenant_id: str, group: str, *, now: datetime) -> Sequence[Similar]:
@@ -87,10 +87,11 @@ class StoredAnswers:
         with self._database.tenant(tenant_id) as connection:
             connection.execute(_STORE, {"tenant_id": tenant_id, **columns, **times})
 
-    def release(self, tenant_id: str, key: str) -> None:
+    def release(self, tenant_id: str, key: str, claim: str) -> None:
         digests = self._keys.ring(tenant_id).digests(key)
+        mine = {"tenant_id": tenant_id, "digests": digests, "claim": claim}
         with self._database.tenant(tenant_id) as connection:
-            connection.execute(_RELEASE, {"tenant_id": tenant_id, "digests": digests})
+            connection.execute(_RELEASE, mine)
 
     def reseal(self, tenant_id: str) -> int:
         """Seal with the newest version of the tenant's key what older ones sealed; return how many
@@ -171,16 +172,18 @@ def _reseal(connection: Connection, tenant_id: str, ring: KeyRing, row: Row[Any]
 # An answer that has not expired, or else a claim; no row when somebody else's claim stands.
 _FIND_OR_CLAIM = text(
     "WITH found AS ("
-    " SELECT digest, sealed FROM ml.llm_answers WHERE tenant_id = :tenant_id"
+    " SELECT digest, sealed, expires_at FROM ml.llm_answers WHERE tenant_id = :tenant_id"
     " AND digest = ANY(:digests) AND sealed IS NOT NULL AND expires_at > :now"
     " ORDER BY stored_at DESC LIMIT 1"
     "), claimed AS ("
-    " INSERT INTO ml.llm_answers AS a (tenant_id, digest, stored_at, expires_at)"
-    " SELECT :tenant_id, :digest, :now, :until WHERE NOT EXISTS (SELECT FROM found)"
+    " INSERT INTO ml.llm_answers AS a (tenant_id, digest, claim, stored_at, expires_at)"
+    " SELECT :tenant_id, :digest, :claim, :now, :until WHERE NOT EXISTS (SELECT FROM found)"
     " ON CONFLICT (tenant_id, digest) DO UPDATE SET group_digest = NULL, key_id = NULL,"
-    " sealed = NULL, stored_at = EXCLUDED.stored_at, expires_at = EXCLUDED.expires_at"
-    " WHERE a.expires_at <= :now RETURNING digest, sealed"
-    ") SELECT digest, sealed FROM found UNION ALL SELECT digest, sealed FROM claimed"
+    " sealed = NULL, claim = EXCLUDED.claim, stored_at = EXCLUDED.stored_at,"
+    " expires_at = EXCLUDED.expires_at"
+    " WHERE a.expires_at <= :now RETURNING digest, sealed, expires_at"
+    ") SELECT digest, sealed, expires_at FROM found"
+    " UNION ALL SELECT digest, sealed, expires_at FROM claimed"
 )
 _SIMILAR = text(
     "SELECT digest, sealed FROM ml.llm_answers WHERE tenant_id = :tenant_id"
@@ -194,13 +197,14 @@ _INSERT = (
 )
 _STORE = text(
     f"{_INSERT} DO UPDATE SET group_digest = EXCLUDED.group_digest, key_id = EXCLUDED.key_id,"
-    " sealed = EXCLUDED.sealed, stored_at = EXCLUDED.stored_at, expires_at = EXCLUDED.expires_at"
+    " sealed = EXCLUDED.sealed, claim = NULL, stored_at = EXCLUDED.stored_at,"
+    " expires_at = EXCLUDED.expires_at"
 )
 _STORE_IF_NONE = text(f"{_INSERT} DO NOTHING")
 _DELETE = text("DELETE FROM ml.llm_answers WHERE tenant_id = :tenant_id AND digest = :digest")
 _RELEASE = text(
     "DELETE FROM ml.llm_answers"
-    " WHERE tenant_id = :tenant_id AND digest = ANY(:digests) AND sealed IS NULL"
+    " WHERE tenant_id = :tenant_id AND digest = ANY(:digests) AND claim = :claim"
 )
 _OF_OLDER = text(
     "SELECT digest, sealed, stored_at, expires_at FROM ml.llm_answers"

@@ -803,6 +803,7 @@ llm_answers = Table(
     Column("group_digest", LargeBinary),
     Column("key_id", Integer),
     Column("sealed", LargeBinary),
+    Column("claim", Text),
     _time("stored_at"),
     _time("expires_at"),
     ForeignKeyConstraint(
@@ -811,6 +812,7 @@ llm_answers = Table(
         ondelete="CASCADE",
     ),
     CheckConstraint("(sealed IS NULL) = (key_id IS NULL)", name="sealed"),
+    CheckConstraint("(sealed IS NULL) = (claim IS NOT NULL)", name="claim"),
     Index(
         "llm_answers_group_idx",
         "tenant_id",

@@ -3,6 +3,7 @@ renewed, destroyed."""
 
 import hmac
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ class TenantKeys:
         self._database = database
         self._master = master
         self._rings: dict[str, tuple[float, KeyRing]] = {}
+        self._forgotten = 0
+        self._lock = threading.Lock()
 
     def ring(self, tenant_id: str) -> KeyRing:
         """The tenant's keys; the first is made here. In a transaction of its own, unless they were
@@ -90,27 +93,34 @@ class TenantKeys:
 
         Raises MasterKeyError, TenantNotFoundError, SealedError: a wrapped key was changed.
         """
-        known = self._rings.get(tenant_id)
+        with self._lock:
+            known, forgotten = self._rings.get(tenant_id), self._forgotten
         if known and known[0] > time.monotonic():
             return known[1]
-        master = self._master()
         with self._database.tenant(tenant_id) as connection:
-            keys = _unwrapped(connection, tenant_id, master) or first(connection, tenant_id, master)
+            keys = _unwrapped(connection, tenant_id, self._master())
+            keys = keys or first(connection, tenant_id, self._master)
         ring = KeyRing(tenant_id, keys)
         now = time.monotonic()
-        # What is past its time is not only not used but not kept.
-        self._rings = {name: kept for name, kept in self._rings.items() if kept[0] > now}
-        self._rings[tenant_id] = (now + _SECONDS, ring)
+        with self._lock:
+            # What is past its time is not only not used but not kept.
+            self._rings = {name: kept for name, kept in self._rings.items() if kept[0] > now}
+            # What was forgotten while it was read may have been read before it changed.
+            if forgotten == self._forgotten:
+                self._rings[tenant_id] = (now + _SECONDS, ring)
         return ring
 
     def forget(self, tenant_id: str) -> None:
         """Read the tenant's keys anew when they are next asked for."""
-        self._rings.pop(tenant_id, None)
+        with self._lock:
+            self._rings.pop(tenant_id, None)
+            self._forgotten += 1
 
     def rotate(self, tenant_id: str, *, actor: str) -> int:
         """Seal with a new version from now on, in other processes within a minute; older versions
         open what they sealed. Returns the new version's id."""
         with self._database.tenant(tenant_id) as connection:
+            connection.execute(_ALONE, {"tenant_id": tenant_id})
             key_id = _add(connection, tenant_id, self._master())
             audit.note(connection, tenant_id, "keys.rotate", {"key_id": key_id}, actor=actor)
         self.forget(tenant_id)
@@ -136,12 +146,11 @@ class TenantKeys:
 
         Raises MasterKeyError: one is wrapped by neither the current nor the old one.
         """
-        master = self._master()
         with self._database.tenant(tenant_id) as connection:
+            connection.execute(_ALONE, {"tenant_id": tenant_id})
+            master = self._master()
             rows = connection.execute(
-                _of(tenant_id)
-                .where(tenant_keys.c.master_id != master.current.key_id)
-                .with_for_update()
+                _of(tenant_id).where(tenant_keys.c.master_id != master.current.key_id)
             ).all()
             for key_id, wrapped, master_id in rows:
                 data_key = _unwrap(tenant_id, key_id, wrapped, master.of(master_id))
@@ -171,13 +180,16 @@ class KeyVersion:
         return self.made_at + LIFETIME
 
 
-def first(connection: Connection, tenant_id: str, master: MasterKeys) -> dict[int, bytes]:
+def first(
+    connection: Connection, tenant_id: str, master: Callable[[], MasterKeys]
+) -> dict[int, bytes]:
     """Make the tenant's first key, unless another process does so just now; the keys by id. Others
     wait until the transaction ends."""
     connection.execute(_ALONE, {"tenant_id": tenant_id})
-    if not _unwrapped(connection, tenant_id, master):
-        _add(connection, tenant_id, master)
-    return _unwrapped(connection, tenant_id, master)
+    current = master()
+    if not _unwrapped(connection, tenant_id, current):
+        _add(connection, tenant_id, current)
+    return _unwrapped(connection, tenant_id, current)
 
 
 def versions(connection: Connection, tenant_id: str) -> list[KeyVersion]:
@@ -207,6 +219,8 @@ def destroy(connection: Connection, tenant_id: str) -> int:
 
 
 _NEWEST_FIRST = (tenant_keys.c.made_at.desc(), tenant_keys.c.key_id)
+# For whoever wraps keys, and reads the master key after it: one that was read before a renewal
+# wraps nothing after `rewrap` has passed, when the former one is about to be deleted.
 _ALONE = text("SELECT pg_advisory_xact_lock(hashtext('galena keys'), hashtext(:tenant_id))")
 
 

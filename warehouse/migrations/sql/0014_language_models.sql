@@ -14,20 +14,23 @@ CREATE TABLE ml.tenant_keys (
 
 -- Answers of language models that may serve again. digest, group_digest: of the key and the group
 -- that the answer is found by, made with the tenant's key. sealed: question, vector and answer,
--- encrypted with the key key_id. Without it the row is a claim: somebody is making the answer, and
--- expires_at is until when others wait for that. What a key has sealed goes with the key.
+-- encrypted with the key key_id. Without it the row is a claim: whoever made up the name in `claim`
+-- is making the answer, and expires_at is until when others wait for that. What a key has sealed
+-- goes with the key.
 CREATE TABLE ml.llm_answers (
   tenant_id TEXT NOT NULL,
   digest BYTEA NOT NULL,
   group_digest BYTEA,
   key_id INTEGER,
   sealed BYTEA,
+  claim TEXT,
   stored_at TIMESTAMP WITH TIME ZONE NOT NULL,
   expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
   CONSTRAINT llm_answers_pkey PRIMARY KEY (tenant_id, digest),
   CONSTRAINT llm_answers_tenant_id_key_id_fkey FOREIGN KEY (tenant_id, key_id)
     REFERENCES ml.tenant_keys (tenant_id, key_id) ON DELETE CASCADE,
-  CONSTRAINT llm_answers_sealed_check CHECK ((sealed IS NULL) = (key_id IS NULL))
+  CONSTRAINT llm_answers_sealed_check CHECK ((sealed IS NULL) = (key_id IS NULL)),
+  CONSTRAINT llm_answers_claim_check CHECK ((sealed IS NULL) = (claim IS NOT NULL))
 );
 CREATE INDEX llm_answers_group_idx ON ml.llm_answers (tenant_id, group_digest, stored_at)
   WHERE group_digest IS NOT NULL;
