@@ -1,19 +1,21 @@
 """One attempt: a candidate is asked once, within its time and under its meter."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Literal
 
 from langchain_core.messages import AIMessage, AIMessageChunk
 from langchain_core.messages.ai import UsageMetadata, add_usage
 from langchain_core.outputs import ChatGeneration
 
+from ai import endings
 from ai.breaker import Outcome, Ticket
-from ai.calls import Attempt, Usage
-from ai.errors import BudgetExceededError
+from ai.calls import Attempt
 from ai.failures import BrokenOffError, Failure, WithheldError, classify
+from ai.sizes import usage_of
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -28,9 +30,6 @@ _LOOK_SECONDS = 0.25
 _OURS = frozenset({"bad_request", "content_filtered", "context_too_long"})
 # Refused for now: strained, but not down.
 _STRAINED = frozenset({"rate_limited"})
-# How providers say that an answer has ended, and that their own filter ended it.
-_ENDINGS = ("finish_reason", "stop_reason")
-_FILTERED = frozenset({"content_filter", "refusal", "safety", "prohibited_content", "blocklist"})
 
 Ended = Literal["answered", "failed", "unclear"]
 Pieces = AsyncGenerator[ChatGeneration, None]
@@ -40,7 +39,11 @@ _background: set[asyncio.Task[None]] = set()
 
 
 class AttemptError(Exception):
-    """An attempt that failed, and has been settled."""
+    """An attempt that failed, and has been settled.
+
+    Raised outside the handler of the provider's error, which may repeat the question and the key:
+    tracebacks and whoever collects errors follow __context__.
+    """
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -63,26 +66,33 @@ class Asking:
 
         Raises AttemptError; BudgetExceededError before anything was asked.
         """
+        # What the caller is in the middle of handling is at the end of each error's chain.
+        outside = sys.exception()
         reservation = await self._admit()
         self._route.attempts += 1
         began = time.monotonic()
         outcome: Outcome | None = None
         ended: Ended = "unclear"
         said = "cancelled"
+        failure: Failure | None = None
         try:
-            model = await self._route.pool.model(self._name, self._route.feature.output_tokens)
-            # To import a library takes seconds, once, which are none of the provider's.
-            self._route.paused += time.monotonic() - began
-            began = time.monotonic()
-            async with aclosing(self._answer(model)) as answer:
-                async for piece in answer:
-                    yield piece
-            outcome, ended, said = "good", "answered", ""
-        except Exception as error:
-            failure = classify(error)
-            outcome, ended = self._judge(failure), "unclear" if failure.billed else "failed"
-            said = failure.kind
-            raise AttemptError(failure) from error
+            try:
+                model = await self._route.pool.model(self._name, self._route.feature.output_tokens)
+                # To import a library takes seconds, once, which are none of the provider's.
+                self._route.paused += time.monotonic() - began
+                began = time.monotonic()
+                async with aclosing(self._answer(model)) as answer:
+                    async for piece in answer:
+                        self.begun = True
+                        yield piece
+                        outside = sys.exception()
+                outcome, ended, said = "good", "answered", ""
+            except Exception as error:
+                failure = classify(error, outside)
+            if failure is not None:
+                outcome, ended = self._judge(failure), "unclear" if failure.billed else "failed"
+                said = failure.kind
+                raise AttemptError(failure)
         finally:
             seconds = time.monotonic() - began
             answered = ended == "answered"
@@ -95,7 +105,7 @@ class Asking:
             async with asyncio.timeout(self._seconds) as limit:
                 held = await self._until_something(given, limit)
             for piece in held:
-                yield self._taken(piece)
+                yield piece
             while True:
                 silence = min(SILENCE * self._route.feature.seconds, self._route.left)
                 async with asyncio.timeout(silence):
@@ -109,16 +119,21 @@ class Asking:
 
     async def _until_something(self, given: Pieces, limit: asyncio.Timeout) -> list[ChatGeneration]:
         """The pieces up to the first that holds anything. Left early when the call is overdue
-        together with so many others that the breaker opens."""
+        together with so many others that the breaker opens.
+
+        Raises BrokenOffError: none holds anything, and none says that this is the whole answer.
+        """
         watch = self._look_when_overdue(limit)
         held = []
         try:
             async for piece in given:
-                held.append(piece)
+                held.append(self._taken(piece))
                 if _holds_something(piece.message):
-                    break
+                    return held
         finally:
             watch.cancel()
+        if not self._whole:
+            raise BrokenOffError
         return held
 
     def _look_when_overdue(self, limit: asyncio.Timeout) -> "_Watch":
@@ -136,14 +151,13 @@ class Asking:
 
     def _taken(self, piece: ChatGeneration) -> ChatGeneration:
         message = piece.message
-        if isinstance(message, AIMessage):
+        if isinstance(message, AIMessage) and message.usage_metadata is not None:
             self._usage = add_usage(self._usage, message.usage_metadata)
-        told = {**(piece.generation_info or {}), **message.response_metadata}
-        endings = {str(told[name]).lower() for name in _ENDINGS if told.get(name)}
-        self._whole = self._whole or bool(endings) or not isinstance(message, AIMessageChunk)
-        if endings & _FILTERED:
+        in_one = not isinstance(message, AIMessageChunk) and _holds_something(message)
+        ending = endings.ending(message)
+        self._whole |= ending is not None or in_one
+        if ending == "withheld":
             raise WithheldError
-        self.begun = True
         return piece
 
     def _judge(self, failure: Failure) -> Outcome | None:
@@ -169,7 +183,7 @@ class Asking:
             model=self._candidate.model,
             outcome=ended,
             # Of half a stream a provider may have told the input alone.
-            usage=_usage(self._usage) if self._whole else None,
+            usage=usage_of(self._usage) if self._whole and self._usage else None,
             seconds=seconds,
             error=error,
         )
@@ -186,16 +200,19 @@ class Asking:
                 return await asyncio.shield(admission)
         except BaseException as error:
             self._leave(None, None)
-            if not admission.done():
+            if admission.done():
+                await _carried_through(self._give_back(admission))
+            else:
                 _in_background(self._give_back(admission))
-            if isinstance(error, TimeoutError):
-                raise AttemptError(classify(error)) from error
-            raise
+            if not isinstance(error, TimeoutError):
+                raise
+        raise AttemptError(classify(TimeoutError()))
 
     async def _give_back(self, admission: asyncio.Future[str]) -> None:
-        with suppress(BudgetExceededError):
-            reservation = await admission
-            await self._route.meter.settle(reservation, self._attempt("failed", 0.0, "cancelled"))
+        await asyncio.wait((admission,))
+        if not admission.cancelled() and admission.exception() is None:
+            unasked = self._attempt("failed", 0.0, "cancelled")
+            await self._route.meter.settle(admission.result(), unasked)
 
 
 class _Watch:
@@ -220,13 +237,6 @@ class _Watch:
 
 def _holds_something(message: Any) -> bool:
     return bool(message.content or getattr(message, "tool_call_chunks", message.tool_calls))
-
-
-def _usage(told: UsageMetadata | None) -> Usage | None:
-    if told is None:
-        return None
-    cached = told.get("input_token_details", {}).get("cache_read") or 0
-    return Usage(told["input_tokens"], told["output_tokens"], cached)
 
 
 def _in_background(work: Coroutine[Any, Any, None]) -> None:

@@ -130,13 +130,17 @@ _BY_CLASS: Mapping[str, Kind] = {
 }
 
 
-def classify(error: BaseException, *, now: datetime | None = None) -> Failure:
+def classify(
+    error: BaseException, outside: BaseException | None = None, *, now: datetime | None = None
+) -> Failure:
     """What the error of a provider's library, or of LangChain's wrapper of it, means.
 
+    outside: what the caller was handling when it asked, which Python puts at the end of the chain
+    of each error and which says nothing of the provider.
     now: to know how long it is until a Retry-After that is a date; without it the Date of the
     same response is taken, and without either it is not known.
     """
-    chain = list(_chain(error))
+    chain = list(_chain(error, outside))
     status = next(filter(None, map(_status, chain)), None)
     body = next(filter(None, map(_body, chain)), {})
     headers = next(filter(None, map(_headers, chain)), {})
@@ -196,10 +200,10 @@ def _details(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in details if isinstance(one, Mapping)] if isinstance(details, list) else []
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _chain(error: BaseException, outside: BaseException | None) -> Iterator[BaseException]:
     seen: set[int] = set()
     found: BaseException | None = error
-    while found is not None and id(found) not in seen:
+    while found is not None and found is not outside and id(found) not in seen:
         seen.add(id(found))
         yield found
         found = found.__cause__ or found.__context__

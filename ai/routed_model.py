@@ -38,6 +38,9 @@ class RoutedChatModel(BaseChatModel):
     made for it), offline, fallback (it is the feature's stated answer, and no model's) and
     seconds; a stream's last chunk has it. Raises NoAnswerError, OutOfTimeError,
     BudgetExceededError; a stream also after some chunks, which are then no answer.
+
+    `answer` and `pieces` ask past LangChain's runs, so that whoever traces or streams the caller
+    sees nothing of what the provider is sent and says; for the rest they are ainvoke and astream.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -65,8 +68,20 @@ class RoutedChatModel(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, AIMessage]:
         """With these tools; each candidate is told of them in its provider's own format."""
-        known = [convert_to_openai_tool(tool) for tool in tools]
-        return self.bind(tools=known, tool_choice=tool_choice, **kwargs)
+        return self.bind(**_known({"tools": tools, "tool_choice": tool_choice, **kwargs}))
+
+    async def answer(self, messages: Sequence[BaseMessage], **kwargs: Any) -> AIMessage:
+        """The answer. kwargs: as bind_tools and LangChain's ainvoke take them."""
+        result = await self._agenerate(list(messages), **_known(kwargs))
+        return cast("AIMessage", result.generations[0].message)
+
+    async def pieces(
+        self, messages: Sequence[BaseMessage], **kwargs: Any
+    ) -> AsyncGenerator[AIMessageChunk, None]:
+        """The answer in pieces, which add up to it. Once closed, what it took has been settled."""
+        async with aclosing(self._astream(list(messages), **_known(kwargs))) as chunks:
+            async for chunk in chunks:
+                yield cast("AIMessageChunk", chunk.message)
 
     async def _agenerate(
         self,
@@ -77,7 +92,8 @@ class RoutedChatModel(BaseChatModel):
     ) -> ChatResult:
         async def ask(model: BaseChatModel) -> Pieces:
             bound, options = _bound(model, kwargs)
-            yield (await bound._agenerate(messages, stop=stop, **options)).generations[0]
+            result = await bound._agenerate(messages, stop=stop, **options)
+            yield _telling(result.generations[0], result.llm_output)
 
         route = self._route(messages, ask, kwargs)
         try:
@@ -105,7 +121,7 @@ class RoutedChatModel(BaseChatModel):
             given = cast("Pieces", bound._astream(messages, stop=stop, **options))
             async with aclosing(given):
                 async for chunk in given:
-                    yield chunk
+                    yield _telling(chunk)
 
         route = self._route(messages, ask, kwargs)
         try:
@@ -114,8 +130,11 @@ class RoutedChatModel(BaseChatModel):
                     yield cast("ChatGenerationChunk", piece)
         except NoAnswerError as error:
             yield ChatGenerationChunk(message=AIMessageChunk(content=self._stated(route, error)))
-        last = AIMessageChunk(content="", response_metadata=self._told(route))
-        yield ChatGenerationChunk(message=last)
+        yield ChatGenerationChunk(
+            message=AIMessageChunk(
+                content="", response_metadata=self._told(route), chunk_position="last"
+            )
+        )
 
     def _generate(
         self,
@@ -175,6 +194,20 @@ class RoutedChatModel(BaseChatModel):
             "seconds": round(time.monotonic() - route.began, 6),
         }
         return {"galena": galena} if served else {"galena": galena, "finish_reason": "stop"}
+
+
+def _telling(said: ChatGeneration, of_all: Mapping[str, Any] | None = None) -> ChatGeneration:
+    """What was said, with all that is told of it in the message, as LangChain's own runs have it:
+    why an answer ended OpenAI's class tells of the message, Anthropic's of the whole response."""
+    told = {**(of_all or {}), **(said.generation_info or {}), **said.message.response_metadata}
+    message = said.message.model_copy(update={"response_metadata": told})
+    return said.model_copy(update={"message": message})
+
+
+def _known(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with tools in the one format that all candidates' classes read."""
+    tools = [convert_to_openai_tool(tool) for tool in options.get("tools") or ()]
+    return {**options, "tools": tools}
 
 
 def _bound(model: BaseChatModel, given: Mapping[str, Any]) -> tuple[BaseChatModel, dict[str, Any]]:

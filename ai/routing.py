@@ -100,8 +100,10 @@ class Route:
                 return
             except BudgetExceededError as error:
                 self._keep_cheaper(turn.choice, error)
+                continue
             except AttemptError as error:
-                self._go_on(turn, error.failure, begun=asking.begun)
+                failure = error.failure
+            self._go_on(turn, failure, begun=asking.begun)
         self._give_up()
 
     @property

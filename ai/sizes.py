@@ -1,12 +1,13 @@
-"""How many tokens a call takes before anybody has counted them: a bound, and a guess."""
+"""How many tokens a call takes: a bound and a guess beforehand, and what a provider counted."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
+from langchain_core.messages.ai import UsageMetadata
 
-from ai.calls import Usage
+from ai.calls import NOTHING, Usage
 
 # Providers wrap each message in a few tokens of their own.
 _OF_A_MESSAGE = 16
@@ -31,6 +32,14 @@ def likely(messages: Sequence[BaseMessage], tools: Sequence[Any], output_tokens:
     """About what a request takes whose answer is as long as it may be."""
     size = _bytes(messages, tools) // _BYTES_A_TOKEN
     return Usage(size + _OF_A_MESSAGE * len(messages), output_tokens)
+
+
+def usage_of(told: UsageMetadata | None) -> Usage:
+    """What a provider counted; NOTHING where it does not say."""
+    if told is None:
+        return NOTHING
+    cached = told.get("input_token_details", {}).get("cache_read") or 0
+    return Usage(told["input_tokens"], told["output_tokens"], cached)
 
 
 def _bytes(messages: Sequence[BaseMessage], tools: Sequence[Any]) -> int:

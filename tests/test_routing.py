@@ -1,28 +1,33 @@
 """Calls over several providers: who is asked, when another is, and what is told of it."""
 
 import asyncio
+import json
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypedDict
 
 import pytest
 from langchain_core.caches import InMemoryCache
 from langchain_core.globals import set_llm_cache
-from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
+from langchain_core.messages.ai import UsageMetadata
 from langchain_core.tools import tool
 from pydantic import BaseModel
 
 from ai import breaker, quality
-from ai.calls import Attempt, Usage
+from ai.calls import NOTHING, Attempt, Usage
 from ai.candidates import ALERT, Pool
 from ai.configuration import Configuration
 from ai.errors import BudgetExceededError, NoAnswerError, OutOfTimeError
 from ai.fake_provider.script import Fault, Kind, Script, ToolCall
 from ai.routed_model import RoutedChatModel
+from ai.sizes import usage_of
 from tests.providers import requests_to, running_provider, set_faults
 
 KEY = "sk-never-shown"
@@ -43,6 +48,8 @@ class Recorder:
     admitted: list[tuple[str, Usage]] = field(default_factory=list)
     settled: list[tuple[str, Attempt]] = field(default_factory=list)
     slow: asyncio.Event | None = None
+    # Done in the same tick of the event loop in which something has been set aside.
+    at_admission: Callable[[], object] | None = None
 
     async def admit(self, candidate: str, provider: str, model: str, most: Usage) -> str:
         assert provider
@@ -52,6 +59,8 @@ class Recorder:
         if candidate in self.refused:
             raise self.refused[candidate]
         self.admitted.append((candidate, most))
+        if self.at_admission is not None:
+            asyncio.get_running_loop().call_soon(self.at_admission)
         return f"reservation {len(self.admitted)}"
 
     async def settle(self, reservation_id: str, attempt: Attempt) -> None:
@@ -237,6 +246,18 @@ def test_what_one_providers_filter_withholds_is_not_taken_to_the_next(world: Wor
     with pytest.raises(NoAnswerError, match="content filter"):
         list(world.model().stream(SAID))
     assert world.asked()[1] == before
+
+
+@pytest.mark.parametrize("name", ["small", "large", "flash"])
+def test_what_a_filter_withholds_costs_what_the_provider_counted(world: World, name: str) -> None:
+    for url in (world.first, world.second):
+        set_faults(url, Fault(kind="filtered"))
+    with pytest.raises(NoAnswerError, match="content filter"):
+        world.model(candidates=[name]).invoke(SAID)
+    ((_, attempt),) = world.meter.settled
+    assert attempt.error == "content_filtered"
+    assert attempt.usage is not None
+    assert attempt.usage.input_tokens > 0
 
 
 def test_what_is_too_long_goes_where_there_is_room(world: World) -> None:
@@ -440,6 +461,248 @@ def test_what_is_set_aside_for_a_call_that_is_gone_is_given_back(world: World) -
     asyncio.run(cancelled())
     assert world.meter.outcomes == [("small", "failed", "cancelled")]
     assert world.asked() == before
+
+
+def test_nor_is_it_kept_when_the_call_goes_in_the_same_moment(world: World) -> None:
+    async def cancelled() -> None:
+        call = asyncio.create_task(world.model().ainvoke(SAID))
+        world.meter.at_admission = call.cancel
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    before = world.asked()
+    asyncio.run(cancelled())
+    assert world.meter.outcomes == [("small", "failed", "cancelled")]
+    assert world.asked() == before
+
+
+class HttpError(Exception):
+    """What a handler of a web framework may be in the middle of."""
+
+    status_code = 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "streaming"),
+    [("broken", False), ("malformed", False), ("hang", False), ("broken", True), ("hang", True)],
+)
+def test_what_the_caller_is_handling_is_no_failure_of_a_provider(
+    world: World, kind: Kind, streaming: bool
+) -> None:
+    set_faults(world.first, Fault(kind=kind))
+
+    async def call() -> AIMessage:
+        model = world.model(attempts=1, seconds=2)
+        try:
+            raise HttpError
+        except HttpError:
+            return await (_summed(model) if streaming else model.answer([HumanMessage(SAID)]))
+
+    assert _told(asyncio.run(call()))["candidate"] == "large"
+
+
+def test_nor_is_what_the_reader_of_a_stream_is_handling(world: World) -> None:
+    async def call() -> None:
+        pieces = world.model(candidates=["small"]).pieces([HumanMessage(SAID)])
+        await anext(pieces)
+        try:
+            raise HttpError
+        except HttpError:
+            async for _piece in pieces:
+                pass
+
+    set_faults(world.first, Fault(kind="cut"))
+    with pytest.raises(NoAnswerError, match="connection ended"):
+        asyncio.run(call())
+    assert world.meter.outcomes == [("small", "unclear", "broken_stream")]
+
+
+async def _summed(model: RoutedChatModel, **options: Any) -> AIMessage:
+    whole: AIMessageChunk | None = None
+    async for piece in model.pieces([HumanMessage(SAID)], **options):
+        whole = piece if whole is None else whole + piece
+    assert whole is not None
+    return whole
+
+
+@contextmanager
+def _answering(status: int, said: Callable[[str, str], dict[str, Any]]) -> Iterator[str]:
+    """The URL of a server that answers so to a body and a key."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            body = json.dumps(said(asked, self.headers.get("Authorization", ""))).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    if error is not None:
+        yield error
+        yield from _chain(error.__cause__)
+        yield from _chain(error.__context__)
+
+
+@pytest.mark.parametrize("status", [400, 401, 500])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize("refused", [False, True])
+def test_no_error_carries_what_a_provider_repeats(
+    world: World, status: int, streaming: bool, refused: bool
+) -> None:
+    def repeating(asked: str, key: str) -> dict[str, Any]:
+        return {"error": {"message": f"{asked} of {key}", "type": "invalid_request_error"}}
+
+    async def call() -> None:
+        model = world.model(candidates=["small", "large"], attempts=1)
+        await (_summed(model) if streaming else model.answer([HumanMessage("the umbrella")]))
+
+    if refused:
+        world.meter.refused = {"large": _refused(cheaper=False)}
+    with _answering(status, repeating) as url:
+        world.first = url
+        set_faults(world.second, Fault(kind="500"))
+        with pytest.raises((NoAnswerError, BudgetExceededError)) as raised:
+            asyncio.run(call())
+    assert world.meter.outcomes[0][0] == "small"
+    assert raised.value.__context__ is None, "nothing is said to have happened before"
+    for error in _chain(raised.value):
+        said = f"{error} {error!r} {vars(error)}"
+        assert "umbrella" not in said
+        assert KEY not in said
+
+
+def test_a_refusal_of_the_input_is_not_taken_to_the_next(world: World) -> None:
+    blocked = {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "modelVersion": "gemini"}
+    before = len(requests_to(world.first))
+    with _answering(200, lambda _asked, _key: blocked) as url:
+        world.second = url
+        with pytest.raises(NoAnswerError, match="content filter"):
+            world.model(candidates=["flash", "small"]).invoke(SAID)
+    assert len(requests_to(world.first)) == before
+    assert world.meter.outcomes == [("flash", "unclear", "content_filtered")]
+
+
+def test_nothing_at_all_is_no_answer(world: World) -> None:
+    empty: dict[str, Any] = {"candidates": [], "modelVersion": "gemini"}
+    with _answering(200, lambda _asked, _key: empty) as url:
+        world.second = url
+        said = world.model(candidates=["flash", "small"], attempts=1).invoke(SAID)
+    assert _told(said)["candidate"] == "small"
+    assert world.meter.outcomes[0] == ("flash", "unclear", "broken_stream")
+
+
+def test_what_nobody_counted_is_not_taken_for_nothing(world: World) -> None:
+    message = {"role": "assistant", "content": "Yes."}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    uncounted = {"id": "1", "object": "chat.completion", "created": 1, "model": "qwen"}
+    with _answering(200, lambda _asked, _key: {**uncounted, "choices": [choice]}) as url:
+        world.second = url
+        assert world.model(candidates=["own"]).invoke(SAID).text == "Yes."
+    ((_, attempt),) = world.meter.settled
+    assert (attempt.outcome, attempt.usage) == ("answered", None)
+
+
+ENDINGS = {"small": "stop", "large": "end_turn", "flash": "stop", "own": "stop"}
+
+
+def _ending(message: AIMessage) -> str:
+    told = message.response_metadata
+    return str(told.get("finish_reason") or told.get("stop_reason")).lower()
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_each_answer_says_how_it_ended(world: World, name: str) -> None:
+    model = world.model(candidates=[name])
+    assert _ending(asyncio.run(model.answer([HumanMessage(SAID)]))) == ENDINGS[name]
+    assert _ending(asyncio.run(_summed(model))) == ENDINGS[name]
+    assert _ending(model.invoke(SAID)) == ENDINGS[name]
+    for url in (world.first, world.second):
+        set_faults(url, Fault(kind="length"))
+    assert _ending(asyncio.run(model.answer([HumanMessage(SAID)]))) in ("length", "max_tokens")
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_it_is_told_of_tools_also_past_langchains_runs(world: World, name: str) -> None:
+    @tool
+    def weather_in(city: str) -> str:
+        """The weather in a city."""
+        return city
+
+    model = world.model(candidates=[name])
+    asked = [HumanMessage("How is the weather?")]
+
+    async def answers() -> list[AIMessage]:
+        whole: AIMessageChunk | None = None
+        async for piece in model.pieces(asked, tools=[weather_in], tool_choice=None):
+            whole = piece if whole is None else whole + piece
+        assert whole is not None
+        return [await model.answer(asked, tools=[weather_in], tool_choice=None), whole]
+
+    for said in asyncio.run(answers()):
+        (call,) = said.tool_calls
+        assert (call["name"], call["args"]) == ("weather_in", {"city": "Łódź"})
+
+
+@pytest.mark.parametrize("name", [*ENDINGS, "extract"])
+def test_whoever_streams_the_caller_sees_nothing_of_what_is_asked_past_runs(
+    world: World, name: str
+) -> None:
+    """A LangGraph graph hands its callbacks to every run within it."""
+    from langgraph.graph import StateGraph
+
+    class State(TypedDict):
+        said: list[str]
+
+    async def node(state: State) -> State:  # noqa: ARG001
+        model = world.model(candidates=[name])
+        whole = await model.answer([HumanMessage(SAID)])
+        return {"said": [whole.text, (await _summed(model)).text]}
+
+    graph = StateGraph(State).add_node("node", node).set_entry_point("node").compile()
+
+    async def seen() -> tuple[list[Any], list[Any]]:
+        messages = [one async for one in graph.astream({"said": []}, stream_mode="messages")]
+        events = [one async for one in graph.astream_events({"said": []}, version="v2")]
+        return messages, [one for one in events if "chat_model" in one["event"]]
+
+    assert asyncio.run(seen()) == ([], [])
+    assert [outcome for _, outcome, _ in world.meter.outcomes] == ["answered"] * 4
+
+
+def test_what_a_provider_does_not_count_is_nothing() -> None:
+    assert usage_of(None) == NOTHING
+    told = UsageMetadata(input_tokens=7, output_tokens=2, total_tokens=9)
+    assert usage_of(told) == Usage(7, 2, 0)
+    cached: Any = {"cache_read": None}
+    assert usage_of({**told, "input_token_details": cached}) == Usage(7, 2, 0)
+    assert usage_of({**told, "input_token_details": {"cache_read": 5}}) == Usage(7, 2, 5)
+
+
+def test_pieces_that_are_closed_have_been_settled(world: World) -> None:
+    async def left() -> list[tuple[str, str, str]]:
+        pieces = world.model().pieces([HumanMessage(SAID)])
+        assert SAID.startswith((await anext(pieces)).text)
+        await pieces.aclose()
+        return world.meter.outcomes
+
+    assert asyncio.run(left()) == [("small", "unclear", "cancelled")]
 
 
 def test_the_cheapest_is_asked_first_and_unknown_prices_last(world: World) -> None:
