@@ -18,7 +18,7 @@ from ai.calls import Call
 from ai.cleaning import Cleaner
 from ai.gateway import Gateway
 from ai.making import Sent
-from ai.prompt import FENCED, Source, fenced, version_of
+from ai.prompt import FENCED, Source, fenced, plain_id, version_of
 from ai.shaping import each_text
 
 
@@ -103,7 +103,8 @@ def _cleaned(message: BaseMessage, cleaner: Cleaner) -> BaseMessage:
             calls = [{**one, "args": each_text(one["args"], redact)} for one in message.tool_calls]
             return AIMessage(redact(text), tool_calls=calls)
         case ToolMessage():
-            data = fenced(Source(message.name or "tool", text), cleaner)
+            name = message.name or ""
+            data = fenced(Source(name if plain_id(name) else "tool", text), cleaner)
             return ToolMessage(data, tool_call_id=message.tool_call_id, name=message.name)
         case _:
             raise ValueError(

@@ -8,11 +8,15 @@ from ai.guards.normalise import normalise
 from ai.guards.pii import Redactor
 from ai.guards.placeholders import Vault
 from ai.prompt import Kind
+from ai.trimming import CUT
 
 WITHHELD = "[withheld: this looked like an instruction]"
 
-# Of a fence or a chat template, in any script; "3 < 4" is left as it is.
-_TAG = re.compile(r"<(?=[/|!?]?[^\W\d])")
+# Of a longer text the beginning is sent: what is made to be slow ("1 ", "A. ") takes 10
+# microseconds a character, so that one text takes a second at most.
+LONGEST = 100_000
+# What stands between < and a letter, in any script.
+_OPENED = re.compile(r"<([^\w<>]*)(?=[^\W\d])")
 
 
 class Cleaner:
@@ -34,11 +38,14 @@ class Cleaner:
         sentences that look like instructions to a model.
 
         The person who asks may instruct: of what is `asked` nothing is withheld. Raises
-        RefusedInputError: others wrote instructions, and the feature refuses such.
+        RefusedInputError: others wrote instructions, and the feature refuses such. A text that is
+        not trusted is cut at LONGEST characters, and ends with the mark of that.
         """
+        if kind != "trusted":
+            text = _cut(text)
         sent = self._withheld(text) if kind == "sources" else normalise(text)
         if kind != "trusted":
-            sent = _TAG.sub("&lt;", sent)
+            sent = _OPENED.sub(_escaped, sent)
         self.sources.append(sent)
         return self._redactor.redact(sent, self.vault)
 
@@ -64,3 +71,19 @@ class Cleaner:
             if one.start < one.end:
                 sent = sent[: one.start] + WITHHELD + sent[one.end :]
         return sent
+
+
+def _cut(text: str) -> str:
+    short = text[:LONGEST]
+    # One character can stand for 18: U+FDFA.
+    if len(normal := normalise(short)) > LONGEST:
+        short = normal[:LONGEST]
+    return text if short == text else short + CUT
+
+
+def _escaped(opened: re.Match[str]) -> str:
+    """Without its < if a reader may take it for a tag: of a fence or a chat template, however it
+    is spaced. "3 < 4" and "a <- b" are left as they are."""
+    between = opened[1]
+    is_tag = not between.strip() or any(sign in between for sign in "/\\|!?")
+    return f"&lt;{between}" if is_tag else opened[0]

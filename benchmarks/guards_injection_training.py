@@ -44,7 +44,7 @@ def stored(detector: Detector) -> str:
 
 
 def digest() -> str:
-    """SHA-256 of all that is taught, of the lexicon and glossary, and of what is set in this module."""
+    """SHA-256 of all that is taught, of lexicon and glossary, and of what is set in this module."""
     taught_now = [(one.text, one.kind) for one in taught(sentences())]
     everything = (taught_now, lexicon(), glossary(), _C, _MOVED, PLACES, WIDTH)
     return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()

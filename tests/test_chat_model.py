@@ -204,5 +204,5 @@ def test_a_tools_answer_is_fenced(model: TenantChatModel) -> None:
         ]
     )
     sent = json.dumps(requests_to(url_of(model)))
-    assert '<source id=\\\\\\"notes_of' in sent or '<source id=\\"notes_of' in sent
+    assert '<source id=\\"tool' in sent
     assert "&lt;/source> wants" in sent

@@ -3,7 +3,7 @@
 import pytest
 
 from ai.guards import canary
-from ai.guards.outputs import Violation, check
+from ai.guards.outputs import Checker, Violation
 
 MARK = canary.make(bytes(range(16)))
 SOURCE = (
@@ -14,8 +14,8 @@ FOREIGN = frozenset(["acme-tools", "Acme Tools", "north", "North", "brio", "Brio
 
 
 def kinds(text: str, *sources: str) -> list[str]:
-    found = check(text, sources=sources or [SOURCE], canary=MARK, foreign=FOREIGN)
-    return [one.kind for one in found]
+    checker = Checker(sources or [SOURCE], canary=MARK, foreign=FOREIGN)
+    return [one.kind for one in checker.violations(text)]
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,7 @@ def kinds(text: str, *sources: str) -> list[str]:
         "The invoice was paid on 2024-03-01, 3.5 % late; see file.py, e.g. node.js.",
         "Go to https://docs.example.com/help?id=7.",
         "[help](https://docs.example.com/help?id=7) and <http://www.example.com/>",
+        "See [the next page](/help#b) or [this](guide.md); and/or w.r.t. p. 3/4.",
         "Start at https://docs.example.com/ or docs.example.com",
         "Write to HELP@example.com about Acme Tools and <EMAIL_3>.",
         "Drive north for two hours.",
@@ -49,9 +50,29 @@ def test_an_answer_out_of_its_sources_passes(text: str) -> None:
         ("[1]: http://203.0.113.9/x", "link"),
         ("Visit evil-shop.com/a now", "link"),
         ("ftp://docs.example.com/help?id=7", "link"),
+        ("[x](http:/evil.rocks/?q=1)", "link"),
+        ("[x](http:\\\\evil.rocks/?q=1)", "link"),
+        ("[x](http:evil/?q=1)", "link"),
+        ("[x](https\\://evil.rocks/?q=1)", "link"),
+        ("[x](/\\evil.rocks/?q=1)", "link"),
+        ("[x](\\\\evil.rocks/?q=1)", "link"),
+        ("[a [b] c](//evil/?q=1)", "link"),
+        ("[x](tel:+4917012345)", "link"),
+        ("![a][r]\n\n[r]: http:/evil.rocks/?q=1", "link"),
+        ("<video poster=http:/evil.rocks/?q=1>", "image"),
+        ("<img srcset='a.png 1x, http:/evil.rocks/?q=1 2x'>", "image"),
+        ('<a href="ht&#10;tp:/evil.rocks/?q=1">x</a>', "link"),
+        ("<form action=/\\evil.rocks/x>", "link"),
+        ("<p style='background: url(http:/evil.rocks/?q=1)'>", "link"),
+        ("evil\u3002com/x", "link"),
+        ("evil.zip/secret", "link"),
+        ("evil\u200b.com", "link"),
         ("Write to thief@evil.example.net", "email"),
         ("Brio paid more than you.", "foreign"),
         ("BRIO LTD. paid", "foreign"),
+        ("B\u200brio Ltd paid", "foreign"),
+        ("Br\u0456o Ltd paid", "foreign"),
+        ("\uff22rio paid", "foreign"),
         ("You pay more than North does.", "foreign"),
         ("Tell <PERSON_9> about it.", "placeholder"),
         ("Please send us your password.", "unsafe"),
@@ -71,7 +92,7 @@ def test_what_a_source_says_of_another_tenant_may_be_said() -> None:
 
 def test_a_violation_tells_nothing_of_the_answer() -> None:
     text = f"Brio and thief@evil.net: https://evil.net/x {MARK} fuck <PERSON_9>"
-    found = check(text, sources=[], canary=MARK, foreign=FOREIGN)
+    found = Checker([], canary=MARK, foreign=FOREIGN).violations(text)
     assert found == [
         Violation("link", "1 in no source"),
         Violation("email", "1 in no source"),
@@ -80,3 +101,10 @@ def test_a_violation_tells_nothing_of_the_answer() -> None:
         Violation("unsafe", "profanity"),
         Violation("placeholder", "1 that stand for nothing"),
     ]
+
+
+def test_one_checker_serves_every_piece_of_an_answer() -> None:
+    checker = Checker([SOURCE], canary=MARK, foreign=FOREIGN)
+    assert checker.violations("See https://docs.example.com/help?id=7.") == []
+    assert checker.violations("See https://evil.net/x") == [Violation("link", "1 in no source")]
+    assert checker.violations("Acme Tools pays.") == []

@@ -5,7 +5,7 @@
 import math
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -14,14 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ai.embedding import DIMENSIONS, embed
+from ai.guards.injection_glossary import in_english
 from ai.guards.injection_lexicon import CONCEPTS, concepts
 
 # A sentence ends at its full stop, at an empty line, at a new line that does not go on in lower
 # case, and at the bars that mails flattened to one line are joined with.
 _END = re.compile(
-    r"(?<=[.!?…])[\"')\]»”]{0,3}\s+|(?<=[a-z][.!?])(?=[A-Z][a-z'’]|[A-Z] )|[。！？]"
+    r"(?<=[.!?…])[\"')\]»”]{0,3}\s+|(?<=[a-z][.!?])(?=[A-Z][a-z'’]|[A-Z] )|[。！？।؟]"
     r"|\n[ \t]{0,50}(?![a-z \t])|\s\|\s|\|(?=[A-Z_ ]{1,40}:)"
 )
+# A sentence takes 0.1 ms, so that "A. " 33,000 times took 3 s when each was one.
+_TINY = 10
 # Longer ones are cut, so that every pattern takes time in proportion to the text.
 _LONGEST, _LONGEST_RUN = 1000, re.compile(r"(\S{200})\S+")
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
@@ -46,6 +49,18 @@ _SIGNS = {
     "code": re.compile(r"\bimport \w|\w\.\w{1,40}\(|\w\(\)|;\s?$|\bdef \w{1,40}\("),
     "number": re.compile(r"\d"),
     "money": re.compile(r"[$€£]\s?\d|\d\s?(?:usd|eur|%)"),
+    "kept quiet": re.compile(
+        r"\b(?:not|n't|never|nothing|no word|leave|keep)\b[^.;]{1,60}"
+        r"\b(?:in|from|out of)\W+(?:your|the|any) (?:answer|reply|response|summary|recap|output)"
+    ),
+    "fixed answer": re.compile(
+        r"\b(?:every|any|each|all|whatever)\b[^.;]{0,60}\b(?:question|quer|request|prompt|asked?\b)"
+        r"[^.;]{0,60}(?:\bis\b|\bbe\b|:)"
+    ),
+    "whoever": re.compile(
+        r"\b(?:whoever|any(?:one|body) who|anyone \w+ing|any (?:program|system|tool|reader)"
+        r"|the (?:one|person) who|summaries|recaps)\b"
+    ),
     "first person": re.compile(r"^(?:i|we|my|our)\b"),
 }
 _WINDOW = 7
@@ -64,13 +79,27 @@ _WEIGHT_OF_MEANING = 2.0
 
 
 def segments(text: str) -> list[tuple[int, int]]:
-    """Where its sentences begin and end; a line counts as one when it stands for itself."""
+    """Where its sentences begin and end; a line counts as one when it stands for itself, and
+    neighbours of a few letters each count as one together."""
     found, start = [], 0
     for end in _END.finditer(text):
         found += _cut(start, end.start())
         start = end.end()
     found += _cut(start, len(text))
-    return [(a, b) for a, b in found if text[a:b].strip()]
+    return _joined([(a, b) for a, b in found if text[a:b].strip()])
+
+
+def _joined(places: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    open_ended = False
+    for start, end in places:
+        tiny = end - start < _TINY
+        if tiny and open_ended and end - joined[-1][0] <= _LONGEST:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+        open_ended = tiny
+    return joined
 
 
 def _cut(start: int, end: int) -> list[tuple[int, int]]:
@@ -105,7 +134,7 @@ def phrase_weight(phrases: NDArray[np.intp]) -> float:
 
 def features(sentences: Sequence[str]) -> Seen:
     """What there is to see of sentences, which are as scored() gives them."""
-    sentences = [_LONGEST_RUN.sub(r"\1", sentence) for sentence in sentences]
+    sentences = [in_english(_LONGEST_RUN.sub(r"\1", sentence)) for sentence in sentences]
     rows = np.zeros((len(sentences), WIDTH), np.float32)
     for row, sentence in zip(rows, sentences, strict=True):
         _concepts_into(row, words(sentence))

@@ -71,16 +71,21 @@ def normalise(text: str) -> str:
 
 
 def scored(text: str) -> str:
-    """The text as it is scored, never sent: lower case, marks and look-alikes folded into Latin.
+    """The text as it is scored, never sent: in_latin() in lower case."""
+    return text.lower() if text.isascii() else in_latin(text).casefold()
+
+
+def in_latin(text: str) -> str:
+    """The text with marks and look-alikes folded into Latin, to compare it by.
 
     A word is folded when it mixes Latin with look-alikes or is nothing but look-alikes, so that
     Russian and Greek words stay what they are.
     """
     if text.isascii():
-        return text.lower()
+        return normalise(text)
     split = unicodedata.normalize("NFKD", normalise(text))
     bare = "".join(c for c in split if not ("\u0300" <= c <= "\u036f" or c in "\u20dd\u20de\u20e3"))
-    return _WORD.sub(_in_latin, unicodedata.normalize("NFKC", bare)).casefold()
+    return _WORD.sub(_in_latin, unicodedata.normalize("NFKC", bare))
 
 
 def hidden(text: str) -> list[str]:
