@@ -705,6 +705,8 @@ def _value(column: Column[Any], tenant_id: str) -> Any:
         "period": "day",
         "at_limit": "refuse",
         "outcome": "answered",
+        # An answer that is stored has none.
+        "claim": None,
     }
     if column.name in fixed and isinstance(column.type, Text):
         return fixed[column.name]
